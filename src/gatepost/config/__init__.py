@@ -1,0 +1,1 @@
+"""The configuration file: keys, loading, checking, the sample."""

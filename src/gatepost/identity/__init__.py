@@ -1,0 +1,1 @@
+"""Who may log in: stores of credentials, and the authority that asks them."""

@@ -1,0 +1,1 @@
+"""Sockets, TLS and connections, before the first word."""

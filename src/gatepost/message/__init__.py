@@ -1,0 +1,1 @@
+"""The message itself: find, check, mend and write its header, and compose notifications; no I/O."""

@@ -1,0 +1,80 @@
+"""What a delivery came to, one value per recipient (RFC 5321 §4.2.1, RFC 3463)."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+__all__ = ["Cause", "Deferred", "Delivered", "Failed", "RemoteReply", "Result"]
+
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteReply:
+    """What a next hop said, or what we say in its place when it said nothing.
+
+    Args:
+        code: basic code.
+        text: the text, lines joined by a space, without control characters.
+        enhanced: the enhanced code it gave, else one derived from the basic code (RFC 3463 §2).
+        is_remote: whether the next hop said it; otherwise these are our words.
+    """
+
+    code: int
+    text: str
+    enhanced: str
+    is_remote: bool = True
+
+    @classmethod
+    def parse(cls, code: int, text: str) -> RemoteReply:
+        """Read a reply of a next hop: find the enhanced code at the start of *text*, if it fits."""
+        match = _ENHANCED.match(text)
+        if match is not None and match[1][0] == str(code)[0]:
+            return cls(code, text, match[1])
+        return cls(code, text, f"{code // 100}.0.0")
+
+    @classmethod
+    def ours(cls, code: int, enhanced: str, text: str) -> RemoteReply:
+        """Make a reply of our own words."""
+        return cls(code, text, enhanced, is_remote=False)
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}" if self.is_remote else f"{self.code} {self.enhanced} {self.text}"
+
+
+class Cause(enum.Enum):
+    """Whose trouble a deferral is."""
+
+    MESSAGE = "message"  # this message or recipient: the give-up clock runs
+    NEXT_HOP = "next-hop"  # it is down, slow or busy: the clock runs, and others need not try now
+    ROUTE = "route"  # our login or its certificate: never bounced, the clock stands still
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The next hop took responsibility."""
+
+    reply: RemoteReply
+    next_hop: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not now: try again."""
+
+    reply: RemoteReply
+    next_hop: str = ""
+    cause: Cause = Cause.MESSAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Never: its sender must be told."""
+
+    reply: RemoteReply
+    next_hop: str = ""
+
+
+Result = Delivered | Deferred | Failed

@@ -1,0 +1,41 @@
+"""Who is on the line: the facts about one connection that policy, log and trace need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Peer", "TlsFacts"]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFacts:
+    """What was agreed in the handshake.
+
+    Args:
+        version: such as ``TLSv1.3``.
+        cipher: such as ``TLS_AES_256_GCM_SHA384``.
+        bits: secret bits of the cipher.
+        server_name: name the client asked for (SNI), if any.
+    """
+
+    version: str
+    cipher: str
+    bits: int
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a socket.
+
+    Args:
+        address: IP address as text, without brackets or port.
+        port: its TCP port.
+        listener: name of the listener it came in by.
+        tls: facts of the TLS session, None while in clear.
+    """
+
+    address: str
+    port: int
+    listener: str
+    tls: TlsFacts | None = None

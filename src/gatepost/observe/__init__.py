@@ -1,0 +1,1 @@
+"""Watching: facts as events, and who listens to them."""

@@ -1,0 +1,317 @@
+"""Every fact worth counting or keeping: one frozen dataclass each, emitted once.
+
+Log lines, metrics and the audit trail are all made from them, so they cannot disagree.  A field never holds a secret.
+
+    Event
+    ├── ServerStarted, ServerStopped, ConfigReloaded
+    ├── ConnectionRefused, HandshakeFailed, SessionOpened, SessionClosed
+    ├── LoginSucceeded, LoginFailed
+    ├── CommandRefused, SessionFailed
+    ├── MessageAccepted, MessageRefused
+    ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
+    ├── BounceQueued, BounceDropped
+    └── RoutePaused, RouteResumed, SpoolTroubled
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+__all__ = [
+    "BounceDropped",
+    "BounceQueued",
+    "CommandRefused",
+    "ConfigReloaded",
+    "ConnectionRefused",
+    "Event",
+    "HandshakeFailed",
+    "LoginFailed",
+    "LoginSucceeded",
+    "MessageAccepted",
+    "MessageFinished",
+    "MessageRefused",
+    "RecipientDeferred",
+    "RecipientDelivered",
+    "RecipientFailed",
+    "RoutePaused",
+    "RouteResumed",
+    "ServerStarted",
+    "ServerStopped",
+    "SessionClosed",
+    "SessionFailed",
+    "SessionOpened",
+    "SpoolTroubled",
+]
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact.  `name` is its fixed text in the log, `level` how loud it is there."""
+
+    name: ClassVar[str] = "event"
+    level: ClassVar[Level] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStarted(Event):
+    """All listeners accept."""
+
+    name: ClassVar[str] = "ready"
+    version: str
+    listeners: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStopped(Event):
+    """Nothing runs any more."""
+
+    name: ClassVar[str] = "stopped"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded(Event):
+    """A new configuration is in force, or was refused."""
+
+    name: ClassVar[str] = "config reloaded"
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRefused(Event):
+    """A connection was turned away before its first command."""
+
+    name: ClassVar[str] = "connection refused"
+    listener: str
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeFailed(Event):
+    """A TLS handshake did not come to its end."""
+
+    name: ClassVar[str] = "tls handshake failed"
+    session: str
+    listener: str
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened(Event):
+    """A client is on the line."""
+
+    name: ClassVar[str] = "session opened"
+    level: ClassVar[Level] = "debug"
+    session: str
+    listener: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed(Event):
+    """A client is gone."""
+
+    name: ClassVar[str] = "session closed"
+    level: ClassVar[Level] = "debug"
+    session: str
+    peer: str
+    reason: str
+    seconds: float
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSucceeded(Event):
+    """Somebody proved who they are."""
+
+    name: ClassVar[str] = "login succeeded"
+    session: str
+    listener: str
+    peer: str
+    login: str
+    credential: str
+    label: str
+    mechanism: str
+    tls: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed(Event):
+    """Somebody did not; *reason* is the true one, which the client never hears."""
+
+    name: ClassVar[str] = "login failed"
+    session: str
+    listener: str
+    peer: str
+    login: str
+    credential: str
+    label: str
+    mechanism: str
+    reason: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRefused(Event):
+    """A command got a 4yz or 5yz reply."""
+
+    name: ClassVar[str] = "command refused"
+    session: str
+    peer: str
+    login: str
+    command: str
+    reply: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFailed(Event):
+    """A command met trouble of our own."""
+
+    name: ClassVar[str] = "session failed"
+    level: ClassVar[Level] = "error"
+    session: str
+    peer: str
+    command: str
+    reply: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAccepted(Event):
+    """A message is kept, and its client was told so."""
+
+    name: ClassVar[str] = "message accepted"
+    session: str
+    peer: str
+    login: str
+    credential: str
+    message: str
+    sender: str
+    recipients: tuple[str, ...]
+    size: int
+    header_message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused(Event):
+    """A message was refused after its data."""
+
+    name: ClassVar[str] = "message refused"
+    session: str
+    peer: str
+    login: str
+    credential: str
+    sender: str
+    recipients: tuple[str, ...]
+    size: int
+    reply: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDelivered(Event):
+    """A next hop took responsibility for a recipient."""
+
+    name: ClassVar[str] = "delivered"
+    message: str
+    recipient: str
+    route: str
+    next_hop: str
+    reply: str
+    attempts: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDeferred(Event):
+    """A recipient waits for another attempt."""
+
+    name: ClassVar[str] = "deferred"
+    level: ClassVar[Level] = "warning"
+    message: str
+    recipient: str
+    route: str
+    next_hop: str
+    reply: str
+    attempts: int
+    due: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientFailed(Event):
+    """A recipient is given up."""
+
+    name: ClassVar[str] = "failed"
+    level: ClassVar[Level] = "warning"
+    message: str
+    recipient: str
+    route: str
+    next_hop: str
+    reply: str
+    attempts: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFinished(Event):
+    """Every recipient of a message is settled, and it is gone from the spool."""
+
+    name: ClassVar[str] = "message finished"
+    level: ClassVar[Level] = "debug"
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BounceQueued(Event):
+    """A sender will be told that a recipient failed."""
+
+    name: ClassVar[str] = "bounce queued"
+    message: str
+    bounce: str
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True)
+class BounceDropped(Event):
+    """Nobody can be told: the failed message was itself a notification."""
+
+    name: ClassVar[str] = "bounce dropped"
+    level: ClassVar[Level] = "warning"
+    message: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePaused(Event):
+    """A route is not tried for a while: its login or its certificate is in trouble."""
+
+    name: ClassVar[str] = "route paused"
+    level: ClassVar[Level] = "error"
+    route: str
+    reason: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class RouteResumed(Event):
+    """A paused route works again."""
+
+    name: ClassVar[str] = "route resumed"
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolTroubled(Event):
+    """The spool cannot be written or read."""
+
+    name: ClassVar[str] = "spool troubled"
+    level: ClassVar[Level] = "error"
+    reason: str

@@ -1,0 +1,30 @@
+"""What a policy is: a name, the stage at which it is asked, and a check that returns a verdict."""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+from gatepost.model.envelope import Transaction
+from gatepost.model.verdict import Verdict
+
+__all__ = ["Policy", "Stage"]
+
+
+class Stage(enum.Enum):
+    """When a policy is asked."""
+
+    MAIL = "mail"  # after MAIL was parsed
+    RCPT = "rcpt"  # for each RCPT; the recipient is `Transaction.pending`
+    HEADER = "header"  # the header section is known, before the message is kept
+
+
+class Policy(Protocol):
+    """One rule."""
+
+    name: str
+    stage: Stage
+
+    async def check(self, transaction: Transaction) -> Verdict:
+        """Judge *transaction* as it stands."""
+        ...

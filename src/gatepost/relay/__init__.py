@@ -1,0 +1,1 @@
+"""The way out: which next hop for which recipient, and the talk with it."""

@@ -1,0 +1,56 @@
+"""The contract of a transport: take one message to one next hop, and say what came of it for each recipient."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gatepost.model.delivery import Result
+from gatepost.model.envelope import Envelope, MessageId, Recipient
+
+__all__ = ["Content", "Delivery", "Transport"]
+
+
+class Content(Protocol):
+    """The octets of a message, read in pieces: header first, CRLF line endings, not dot-stuffed."""
+
+    size_bytes: int
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content from its start; can be called again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message for some of its recipients, all at one next hop.
+
+    Args:
+        message_id: its name in the spool.
+        envelope: as accepted, with all its recipients.
+        recipients: those to deliver to now.
+        content: what to send.
+    """
+
+    message_id: MessageId
+    envelope: Envelope
+    recipients: tuple[Recipient, ...]
+    content: Content
+
+
+class Transport(Protocol):
+    """A way to a next hop."""
+
+    name: str
+
+    async def deliver(self, delivery: Delivery) -> Sequence[Result]:
+        """Try once; return one result per recipient, in their order.
+
+        Never raises for trouble with the next hop or the route: that is a `Deferred`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of kept connections."""
+        ...

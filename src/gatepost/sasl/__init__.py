@@ -1,0 +1,1 @@
+"""Authentication mechanisms as conversations without I/O (RFC 4422)."""

@@ -1,0 +1,164 @@
+"""What a SASL mechanism may say, and what it may be told.
+
+A mechanism is a generator.  It touches no socket, no store, no clock: it *yields* a step - a question for the client
+or for the credential stores - is *sent* the answer, and *returns* an outcome (RFC 4422 §3).
+
+    step             answer
+    Challenge        bytes                what the client responded
+    CheckPassword    Identity | None      whose password it is; None for every kind of no
+    FetchSecret      Held                 what the stores hold for a name; a decoy for an unknown one
+    CheckToken       Identity | TokenRefused
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gatepost.model.identity import Identity, Secret
+
+__all__ = [
+    "Candidate",
+    "Challenge",
+    "CheckPassword",
+    "CheckToken",
+    "Denied",
+    "Exchange",
+    "FetchSecret",
+    "Granted",
+    "Held",
+    "Outcome",
+    "Step",
+    "TokenProblem",
+    "TokenRefused",
+    "ask",
+    "check_password",
+    "check_token",
+    "fetch_secret",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """For the client.  Answer: ``bytes``."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPassword:
+    """For the stores.  Answer: ``Identity | None``."""
+
+    authcid: str
+    password: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSecret:
+    """For the stores: every verifier of *scheme* that *authcid* has.  Answer: ``Held``.
+
+    Schemes: ``SCRAM-SHA-256`` gives the record of RFC 5803 as ASCII text; ``HMAC-MD5`` gives 32 octets, the inner and
+    outer state.
+    """
+
+    authcid: str
+    scheme: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckToken:
+    """For the stores: is this access token (RFC 6750) good, and does it belong to *authcid*?
+
+    Answer: ``Identity | TokenRefused``.  An empty *authcid* leaves the name to the token.
+    """
+
+    authcid: str
+    token: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One credential that may be the one.  Nobody owns a decoy, given out when the name is unknown."""
+
+    identity: Identity | None  # names the account and the credential
+    verifier: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the stores hold for a name: never empty, for an unknown name has one decoy."""
+
+    candidates: tuple[Candidate, ...]
+
+
+class TokenProblem(enum.Enum):
+    """What a client may be told of a token that is not good: nobody learns who exists."""
+
+    MALFORMED = "malformed"
+    INVALID = "invalid"  # also expired, of another issuer, for another audience, or of somebody else
+    SCOPE = "scope"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRefused:
+    """A token is not good; *scope* is what one would need, for the client to ask its issuer."""
+
+    problem: TokenProblem
+    scope: str = ""
+
+
+Step = Challenge | CheckPassword | FetchSecret | CheckToken
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The proof holds.
+
+    Args:
+        identity: whose it is.
+        authzid: whom they want to act as; empty for themselves (RFC 4422 §2).  The driver decides about it.
+        final: data that goes with success, if the mechanism has any.
+    """
+
+    identity: Identity
+    authzid: str = ""
+    final: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The proof does not hold; *reason* is for the log."""
+
+    reason: str
+
+
+Outcome = Granted | Denied
+Exchange = Generator[Step, Any, T]
+
+
+def ask(data: bytes) -> Exchange[bytes]:
+    """Send a challenge; return the response."""
+    response: bytes = yield Challenge(data)
+    return response
+
+
+def check_password(authcid: str, password: Secret) -> Exchange[Identity | None]:
+    """Ask the stores whose password it is."""
+    identity: Identity | None = yield CheckPassword(authcid, password)
+    return identity
+
+
+def fetch_secret(authcid: str, scheme: str) -> Exchange[Held]:
+    """Ask the stores for the verifiers of a name."""
+    held: Held = yield FetchSecret(authcid, scheme)
+    return held
+
+
+def check_token(authcid: str, token: Secret) -> Exchange[Identity | TokenRefused]:
+    """Ask the stores about an access token."""
+    answer: Identity | TokenRefused = yield CheckToken(authcid, token)
+    return answer

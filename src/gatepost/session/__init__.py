@@ -1,0 +1,1 @@
+"""The talk with a client: SMTP on aiosmtpd (RFC 5321, RFC 6409)."""

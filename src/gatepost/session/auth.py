@@ -1,0 +1,114 @@
+"""Drive a SASL exchange: carry its challenges to the client and its questions to the authority (RFC 4954 §4).
+
+Written once for all mechanisms; a mechanism itself does no I/O (`gatepost.sasl.steps`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, assert_never
+
+from gatepost.errors import Malformed
+from gatepost.model.identity import Identity, Secret
+from gatepost.model.peer import Peer
+from gatepost.sasl.mechanism import Mechanism
+from gatepost.sasl.steps import (
+    Challenge,
+    CheckPassword,
+    CheckToken,
+    Exchange,
+    FetchSecret,
+    Granted,
+    Held,
+    Outcome,
+    Step,
+    TokenRefused,
+)
+
+__all__ = ["Attempt", "Authority", "Client", "drive"]
+
+
+class Client(Protocol):
+    """The other end of an exchange."""
+
+    async def respond(self, challenge: bytes) -> bytes:
+        """Send a challenge as 334; return the decoded response.
+
+        Raises:
+            Malformed: it is not base64, too long (`TooLong`), or ``*`` (`Cancelled`).
+        """
+        ...
+
+
+class Attempt(Protocol):
+    """One attempt to log in: answers the steps of a mechanism, and remembers the true reason of a no.
+
+    Attributes:
+        authcid: the name somebody claims, prepared, for the log; empty until known.
+        reason: why the last answer was a no; empty otherwise.
+        identity: who was found, even when they were then refused, for the log.
+    """
+
+    authcid: str
+    reason: str
+    identity: Identity | None
+
+    async def check_password(self, authcid: str, password: Secret) -> Identity | None:
+        """Return whose password it is.  Raises `StoreUnavailable`, `Malformed`."""
+        ...
+
+    async def fetch_secret(self, authcid: str, scheme: str) -> Held:
+        """Return what the stores hold for a name, or a decoy.  Raises `StoreUnavailable`, `Malformed`."""
+        ...
+
+    async def check_token(self, authcid: str, token: Secret) -> Identity | TokenRefused:
+        """Judge an access token.  Raises `StoreUnavailable`."""
+        ...
+
+    async def admit(self, identity: Identity, authzid: str) -> Identity | None:
+        """After the proof: may this identity log in here, now, this way, as *authzid*?  None is a no, with `reason`."""
+        ...
+
+
+class Authority(Protocol):
+    """Who knows about logins."""
+
+    def offered(self, listener: str) -> tuple[Mechanism, ...]:
+        """Return the mechanisms that work on *listener* at this moment, in the order EHLO shows them."""
+        ...
+
+    def begin(self, peer: Peer, mechanism: str) -> Attempt:
+        """Start an attempt."""
+        ...
+
+
+async def drive(exchange: Exchange[Outcome], client: Client, attempt: Attempt) -> Outcome:
+    """Run *exchange* to its outcome, fetching each answer it asks for.
+
+    Raises:
+        Malformed: the client spoke badly or cancelled.
+        StoreUnavailable: a store is away.
+    """
+    answer: Any = None
+    try:
+        while True:
+            step: Step = exchange.send(answer)
+            match step:
+                case Challenge(data):
+                    answer = await client.respond(data)
+                case CheckPassword(authcid, password):
+                    answer = await attempt.check_password(authcid, password)
+                case FetchSecret(authcid, scheme):
+                    answer = await attempt.fetch_secret(authcid, scheme)
+                case CheckToken(authcid, token):
+                    answer = await attempt.check_token(authcid, token)
+                case _:
+                    assert_never(step)
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+    finally:
+        exchange.close()  # also when the client hangs up halfway
+
+    # RFC 4954 §4: 235 carries no data, so what goes with success goes out as one more challenge.
+    if isinstance(outcome, Granted) and outcome.final is not None and await client.respond(outcome.final) != b"":
+        raise Malformed("expected an empty response to the final challenge")
+    return outcome

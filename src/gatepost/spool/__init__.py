@@ -1,0 +1,1 @@
+"""What lies on disk: accepted messages, until each recipient is settled."""

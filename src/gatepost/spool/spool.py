@@ -1,0 +1,212 @@
+"""The contract of a spool: what session and queue may ask of it, and what it promises.
+
+The way of a message through it::
+
+    incoming = spool.begin()            # raises SpoolFull, SpoolUnavailable
+    incoming.write(data)                # as it arrives; never waits
+    await incoming.drain()              # when `backlog_bytes` is high
+    receipt = await incoming.commit(envelope, prefix)      # durable: it survives a power cut
+    entry = spool.entry(receipt.id)     # what the queue reads
+    async with spool.content(entry) as content: ...        # what the relay reads
+    await spool.settle(entry.id, settlement)               # one transaction, bounce included
+
+Promises: a `Receipt` exists only after the message and everything that names it is synced.  A commit is whole or did
+not happen.  A `Settlement` and the bounces in it are one transaction.  The last recipient settled removes the message.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from gatepost.model.envelope import Envelope, MessageId, Receipt, Recipient
+
+__all__ = ["Content", "Draft", "Entry", "Incoming", "Progress", "Settlement", "Spool", "Status"]
+
+
+class Status(enum.Enum):
+    """Where a recipient stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One recipient's state.
+
+    Args:
+        recipient: whom it is about.
+        status: pending until settled.
+        attempts: how often it was tried.
+        reply: last reply as text, ours or a next hop's; empty before the first attempt.
+        next_hop: who said so; empty when nobody was reached.
+        at: when, seconds since the epoch; 0 before the first attempt.
+    """
+
+    recipient: Recipient
+    status: Status = Status.PENDING
+    attempts: int = 0
+    reply: str = ""
+    next_hop: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message in the spool, without its content.
+
+    Args:
+        id: its name.
+        envelope: as accepted.
+        accepted_at: seconds since the epoch.
+        due: when it may be tried, seconds since the epoch.
+        attempts: how often it was tried as a whole.
+        stalled: seconds during which only trouble with a route kept it: not counted towards giving up.
+        is_held: whether it waits for somebody to release it.
+        progress: one per recipient, in the order of the envelope.
+    """
+
+    id: MessageId
+    envelope: Envelope
+    accepted_at: float
+    due: float
+    attempts: int = 0
+    stalled: float = 0.0
+    is_held: bool = False
+    progress: tuple[Progress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A small message of our own, such as a bounce: whole in memory, not yet kept."""
+
+    envelope: Envelope
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an attempt came to.
+
+    Args:
+        progress: every recipient's new state, in the order of the envelope.
+        due: when to try those still pending; ignored when none is.
+        stalled: new value of `Entry.stalled`.
+        bounces: notifications to keep in the same transaction.
+    """
+
+    progress: tuple[Progress, ...]
+    due: float
+    stalled: float = 0.0
+    bounces: tuple[Draft, ...] = ()
+
+
+class Content(Protocol):
+    """The octets of a message, read in pieces: header first, CRLF line endings, not dot-stuffed."""
+
+    size_bytes: int
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content from its start; can be called again."""
+        ...
+
+
+class Incoming(Protocol):
+    """A message on its way in."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Octets written that are still in memory beyond what is kept inline: slow down when it grows."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Take octets of the body.  Never waits, never raises: trouble shows at `drain` and `commit`."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until `backlog_bytes` is small.
+
+        Raises:
+            SpoolUnavailable: it cannot be written.
+        """
+        ...
+
+    async def commit(
+        self, envelope: Envelope, prefix: bytes, *, due: float | None = None, held: bool = False
+    ) -> Receipt:
+        """Make *prefix* (the whole header section) and the body durable, as one message.
+
+        Raises:
+            SpoolUnavailable: it is not kept, and no trace of it is left.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Forget it; leaves nothing behind.  Harmless after `commit` and a second time."""
+        ...
+
+
+class Spool(Protocol):
+    """Where accepted messages lie."""
+
+    def begin(self) -> Incoming:
+        """Start to take a message.
+
+        Raises:
+            SpoolFull: there is no room beyond the reserve.
+            SpoolUnavailable: it cannot be written.
+        """
+        ...
+
+    async def put(self, draft: Draft) -> Receipt:
+        """Keep a message of our own.
+
+        Raises:
+            SpoolUnavailable: it is not kept.
+        """
+        ...
+
+    def entry(self, message_id: MessageId) -> Entry | None:
+        """Read one entry; None if it is not there (any more)."""
+        ...
+
+    def due(self, before: float, limit: int, *, skip: frozenset[MessageId] = frozenset()) -> list[MessageId]:
+        """List messages not on hold that are due at or before that time, oldest due first, without those in *skip*."""
+        ...
+
+    def next_due(self, *, skip: frozenset[MessageId] = frozenset()) -> float | None:
+        """Return when the next message not in *skip* is due, or None if none waits."""
+        ...
+
+    def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
+        """List entries in the order of acceptance, a page at a time."""
+        ...
+
+    def content(self, entry: Entry) -> AbstractAsyncContextManager[Content]:
+        """Open the content of *entry* for reading.
+
+        Raises:
+            SpoolUnavailable: it cannot be read.
+        """
+        ...
+
+    async def settle(self, message_id: MessageId, settlement: Settlement) -> tuple[Receipt, ...]:
+        """Write down what an attempt came to, and keep its bounces; return their receipts.
+
+        Raises:
+            SpoolUnavailable: nothing of it is written down; keep it and try again.
+        """
+        ...
+
+    def count(self) -> int:
+        """Return how many messages lie here."""
+        ...
+
+    async def close(self) -> None:
+        """Write down what waits, and let go of the files."""
+        ...
