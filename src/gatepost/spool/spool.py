@@ -117,7 +117,13 @@ class Content(Protocol):
 
 
 class Incoming(Protocol):
-    """A message on its way in."""
+    """A message on its way in.
+
+    Attributes:
+        id: the name it will have once it is kept.
+    """
+
+    id: MessageId
 
     @property
     def backlog_bytes(self) -> int:
