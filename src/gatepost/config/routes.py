@@ -1,0 +1,123 @@
+"""The keys of ``[[route]]``: which mail goes where, and how."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+
+from gatepost.config.values import (
+    DomainPattern,
+    Duration,
+    Flag,
+    Host,
+    Location,
+    Name,
+    SecretField,
+    SecretFileField,
+    Whole,
+    wrong,
+)
+from gatepost.model.identity import Secret
+
+__all__ = ["Match", "Route", "SandboxRoute", "SmarthostRoute"]
+
+
+class Match(BaseModel):
+    """Which mail a route takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipient_domains: tuple[DomainPattern, ...] = Field(
+        default=(), description="Domains of recipients: example.org, or *.example.org for what is below it."
+    )
+    sender_domains: tuple[DomainPattern, ...] = Field(default=(), description="Domains of the reverse-path.")
+    accounts: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
+        default=(), description="Logins of those who submitted it."
+    )
+
+
+class _Route(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name = Field(description="Name of the route, for logs and commands.", examples=["smarthost"])
+    match: Match = Field(
+        default=Match(),
+        description="Which mail it takes; the first route that matches wins.  Each list that is given must match; "
+        "without any list it takes all mail.",
+    )
+
+
+class SmarthostRoute(_Route):
+    """One host that takes the mail onward."""
+
+    transport: Literal["smarthost"] = Field(
+        description='Way of delivery: "smarthost" hands mail to one host, "sandbox" keeps it in a folder.'
+    )
+    host: Host = Field(description="Name or address of the next hop.", examples=["smtp.example.net"])
+    tls: Literal["starttls", "implicit", "none"] = Field(
+        default="starttls",
+        description='How the connection is encrypted; "none" only for a host on the same machine or wire.',
+    )
+    port: Whole = Field(
+        default_factory=lambda data: {"starttls": 587, "implicit": 465, "none": 25}.get(data.get("tls", ""), 587),
+        ge=1,
+        le=65535,
+        description="TCP port; the usual one for the kind of TLS if not given (587, 465, 25).",
+    )
+    verify: Flag = Field(
+        default=True, description="Whether the certificate of the next hop must be good and carry its name."
+    )
+    ca_file: Location | None = Field(
+        default=None,
+        description="Certificates to trust instead of the system's, as PEM.",
+        examples=["/etc/gatepost/ca.pem"],
+    )
+    login: str = Field(
+        default="", description="Name to log in with; no login if empty.", examples=["gatepost@example.net"]
+    )
+    password: SecretField | None = Field(
+        default=None, description="Password.  Better kept in a file of its own: password_file.", examples=["…"]
+    )
+    password_file: SecretFileField | None = Field(
+        default=None, description="File that holds the password.", examples=["/etc/gatepost/smarthost.password"]
+    )
+    token: SecretField | None = Field(
+        default=None, description="OAuth access token for XOAUTH2.  Better kept in a file: token_file.", examples=["…"]
+    )
+    token_file: SecretFileField | None = Field(
+        default=None,
+        description="File that holds an OAuth access token for XOAUTH2.",
+        examples=["/etc/gatepost/smarthost.token"],
+    )
+    connections: Whole = Field(default=5, ge=1, le=1000, description="Connections to the next hop at once.")
+    idle: Duration = Field(default=timedelta(seconds=10), description="How long an unused connection is kept.")
+
+    @field_validator("password_file", "token", "token_file")
+    @classmethod
+    def _one_secret(cls, value: object, info: ValidationInfo) -> object:
+        before = [name for name in ("password", "password_file", "token") if info.data.get(name) is not None]
+        if value is not None and before:
+            raise wrong(f"stands beside {before[0]}; keep one of the two")
+        return value
+
+    @property
+    def password_secret(self) -> Secret | None:
+        """The password, wherever it was written."""
+        return self.password_file.secret if self.password_file is not None else self.password
+
+    @property
+    def token_secret(self) -> Secret | None:
+        """The access token as it was when the configuration was loaded."""
+        return self.token_file.secret if self.token_file is not None else self.token
+
+
+class SandboxRoute(_Route):
+    """A folder that keeps mail instead of sending it."""
+
+    transport: Literal["sandbox"] = Field(description='Way of delivery: "sandbox" keeps mail in a folder.')
+    path: Location = Field(description="Folder that keeps the mail.", examples=["/var/lib/gatepost/sandbox"])
+
+
+Route = Annotated[SmarthostRoute | SandboxRoute, Field(discriminator="transport")]

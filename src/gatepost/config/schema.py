@@ -1,0 +1,345 @@
+"""The keys of ``gatepost.toml``, each with its meaning, unit and default; only this package knows pydantic.
+
+Unknown keys are errors.  Durations are `timedelta`, sizes are octets, secrets are `Secret`, paths are absolute once
+loaded.  `gatepost.config.load` makes a `Config`; `gatepost.config.check` sees what a field alone cannot.
+"""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator
+
+from gatepost.config.locate import Source
+from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
+from gatepost.config.values import Address, Duration, Hostname, Location, Name, Size, Whole, wrong
+
+__all__ = [
+    "Argon2",
+    "Auth",
+    "Config",
+    "Issuer",
+    "Limits",
+    "Listener",
+    "Match",
+    "OAuth",
+    "Observe",
+    "Policy",
+    "Queue",
+    "Route",
+    "SandboxRoute",
+    "SmarthostRoute",
+    "Spool",
+    "SqliteStore",
+    "Tls",
+]
+
+Mechanism = Literal["SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5"]
+_Text = Annotated[str, StringConstraints(min_length=1)]
+_KIB, _MIB = 1 << 10, 1 << 20
+
+
+def _system_name() -> str:
+    # The name is asked of the DNS only if the system does not know it whole: that may take seconds.
+    name = socket.gethostname()
+    return name if "." in name else socket.getfqdn()
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _distinct(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if values is not None and len(set(values)) < len(values):
+        raise wrong("names something twice; write each once")
+    return values
+
+
+class Listener(_Table):
+    """A socket on which clients submit mail."""
+
+    name: Name = Field(description="Name of the listener, for logs and credentials.", examples=["submissions"])
+    address: Address = Field(default="*", description='IP address to listen on; "*" is every address, IPv6 and IPv4.')
+    port: Whole = Field(ge=0, le=65535, description="TCP port; 0 lets the system choose.", examples=[465])
+    tls: Literal["starttls", "implicit"] = Field(
+        description='"implicit": TLS from the first octet (port 465); "starttls": after STARTTLS (port 587).',
+        examples=["implicit"],
+    )
+    mechanisms: tuple[Mechanism, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="SASL mechanisms on offer here; those of [auth] if not given.",
+        examples=[["PLAIN", "LOGIN"]],
+    )
+
+    _check_distinct = field_validator("mechanisms")(_distinct)
+
+
+class Tls(_Table):
+    """TLS of the listeners."""
+
+    certificate: Location | None = Field(
+        default=None,
+        description="Certificate and its chain, as PEM.  Without it gatepost does not start.",
+        examples=["/etc/gatepost/tls/fullchain.pem"],
+    )
+    key: Location | None = Field(
+        default=None,
+        description="Private key of the certificate, as PEM; in the file of the certificate if not given.",
+        examples=["/etc/gatepost/tls/privkey.pem"],
+    )
+    minimum_version: Literal["TLSv1.2", "TLSv1.3"] = Field(
+        default="TLSv1.2", description="Oldest version of TLS to accept."
+    )
+
+
+class Argon2(_Table):
+    """Cost of hashing a password that a person chose (argon2id, RFC 9106)."""
+
+    memory: Size = Field(
+        default=19 * _MIB,
+        ge=8 * _MIB,
+        le=1024 * _MIB,
+        description="Memory for one hash; one hash per core runs at once.",
+    )
+    passes: Whole = Field(default=2, ge=1, le=100, description="Passes over the memory.")
+    lanes: Whole = Field(default=1, ge=1, le=64, description="Threads of one hash.")
+
+
+class Auth(_Table):
+    """How clients log in."""
+
+    mechanisms: tuple[Mechanism, ...] = Field(
+        default=("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2"),
+        min_length=1,
+        description="SASL mechanisms on offer, and so the verifiers that new credentials get.  Each is offered once "
+        'it can work: XOAUTH2 with an issuer.  "CRAM-MD5" is weak; add it only for clients that need it.',
+    )
+    scram_iterations: Whole = Field(
+        default=15_000, ge=4096, le=1_000_000, description="Iterations of PBKDF2 for SCRAM."
+    )
+    max_failures: Whole = Field(
+        default=3, ge=3, le=5, description="Failed attempts on one connection before it is closed."
+    )
+    failure_delay: Duration = Field(
+        default=timedelta(seconds=1),
+        le=timedelta(seconds=30),
+        description="When a failed attempt is answered, from the client's last line; grows with each failure.",
+    )
+    hashing_queue: Whole = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="Logins that may wait for a free hashing thread; more are told to try later.",
+    )
+    cache_time: Duration = Field(
+        default=timedelta(minutes=5),
+        le=timedelta(days=1),
+        description='How long a password that was verified is known again without hashing; "0s": never.',
+    )
+    cache_entries: Whole = Field(
+        default=10_000, ge=0, le=1_000_000, description="How many verified passwords are remembered."
+    )
+    argon2: Argon2 = Field(default=Argon2(), description="Cost of hashing chosen passwords.")
+
+    _check_distinct = field_validator("mechanisms")(_distinct)
+
+
+class SqliteStore(_Table):
+    """Accounts and credentials in an SQLite file."""
+
+    type: Literal["sqlite"] = Field(description='Kind of store: "sqlite".')
+    path: Location = Field(description="The database.", examples=["/var/lib/gatepost/accounts.db"])
+
+
+class Issuer(_Table):
+    """Somebody whose access tokens (JWT) we take."""
+
+    issuer: _Text = Field(description="Issuer, exactly as in the token.", examples=["https://login.example.org/"])
+    audience: _Text = Field(description="Audience that a token must name.", examples=["gatepost"])
+    jwks_file: Location | None = Field(
+        default=None, description="Keys of the issuer, as a JWK set.", examples=["/etc/gatepost/jwks.json"]
+    )
+    jwks_url: _Text | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="Where the issuer publishes its keys.",
+        examples=["https://login.example.org/.well-known/jwks.json"],
+    )
+    identity_claim: _Text = Field(
+        default="sub", description='Claim that names the account; "email" only counts with "email_verified".'
+    )
+    scope: str = Field(default="", description="Scope that a token must hold; none if empty.", examples=["smtp.send"])
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _one_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("jwks_file") is not None:
+            raise wrong("stands beside jwks_file; keep one of the two")
+        return value
+
+
+class OAuth(_Table):
+    """Access tokens that clients bring."""
+
+    issuers: tuple[Issuer, ...] = Field(
+        default=(), description="Whose tokens are taken; XOAUTH2 is offered when there is one."
+    )
+
+
+class Policy(_Table):
+    """What a login may do."""
+
+    sender: Literal["enforce"] = Field(default="enforce", description="MAIL FROM must belong to the login.")
+    header_from: Literal["enforce"] = Field(
+        default="enforce", description="The header's From must belong to the login."
+    )
+    detail_separator: str = Field(
+        default="+",
+        max_length=1,
+        description="What sets off the detail of an address (tim+news@…); empty for no details.",
+    )
+    null_sender: Literal["deny", "allow"] = Field(
+        default="deny", description="Whether logins may use the null reverse-path, unless an account says otherwise."
+    )
+
+
+class Limits(_Table):
+    """How much, how many, how long."""
+
+    message_bytes: Size = Field(
+        default=25 * _MIB, ge=64 * _KIB, le=1024 * _MIB, description="Largest message, as sent."
+    )
+    header_bytes: Size = Field(default=256 * _KIB, ge=16 * _KIB, le=16 * _MIB, description="Largest header section.")
+    recipients: Whole = Field(default=100, ge=1, le=100_000, description="Recipients of one message.")
+    connections: Whole = Field(default=1000, ge=1, le=1_000_000, description="Connections at once.")
+    connections_per_address: Whole = Field(
+        default=50, ge=1, le=1_000_000, description="Connections at once from one IPv4 address or IPv6 /64."
+    )
+    handshake_timeout: Duration = Field(default=timedelta(seconds=30), description="For the TLS handshake.")
+    login_timeout: Duration = Field(default=timedelta(minutes=1), description="For the next command, before login.")
+    idle_timeout: Duration = Field(default=timedelta(minutes=5), description="For the next command, after login.")
+    data_timeout: Duration = Field(default=timedelta(minutes=3), description="For the next octets of a message.")
+
+    @field_validator("handshake_timeout", "login_timeout", "idle_timeout", "data_timeout")
+    @classmethod
+    def _long_enough(cls, value: timedelta) -> timedelta:
+        if value < timedelta(seconds=1):
+            raise wrong("is too short for any client; write a second at least")
+        return value
+
+
+class Queue(_Table):
+    """When mail is tried again, and for how long."""
+
+    retry: tuple[Duration, ...] = Field(
+        default=tuple(timedelta(minutes=number) for number in (1, 5, 15, 30, 60, 120, 240)),
+        min_length=1,
+        description="Wait after each failed attempt; the last one holds for all that follow.",
+    )
+    give_up_after: Duration = Field(
+        default=timedelta(days=5),
+        description="Age at which mail is bounced; time in which only a route failed is not counted.",
+    )
+    attempts_at_once: Whole = Field(default=20, ge=1, le=10_000, description="Deliveries at once.")
+
+    @field_validator("retry")
+    @classmethod
+    def _no_storm(cls, value: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+        if min(value) < timedelta(seconds=1):
+            raise wrong("holds a wait shorter than a second; write longer ones")
+        return value
+
+
+class Spool(_Table):
+    """Where accepted mail lies: below state_dir."""
+
+    inline_bytes: Size = Field(
+        default=64 * _KIB, le=16 * _MIB, description="Bodies up to this size lie in the database, larger ones in files."
+    )
+    reserve_bytes: Size | None = Field(
+        default=None,
+        description="Free space below which new mail is refused; if not given, 64 MiB or twice limits.message_bytes, "
+        "whichever is larger.",
+        examples=["64MiB"],
+    )
+
+
+class Observe(_Table):
+    """What is logged."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
+    log_format: Literal["json", "text"] = Field(
+        default="json", description='"json": one object a line; "text": for reading.'
+    )
+    log_file: Location | None = Field(
+        default=None, description="File to append to; standard output if not given.", examples=["/var/log/gatepost.log"]
+    )
+
+
+class Config(_Table):
+    """The whole configuration."""
+
+    hostname: Hostname = Field(
+        default_factory=_system_name,
+        validate_default=True,
+        description="Our own name, fully qualified: in the greeting, in Received, and to next hops; "
+        "the system's name if not given.",
+        examples=["mail.example.org"],
+    )
+    state_dir: Location = Field(
+        default=Path("/var/lib/gatepost"), description="Folder for everything that must last: spool, accounts, keys."
+    )
+    secret_key_file: Location = Field(
+        default_factory=lambda data: data.get("state_dir", Path()) / "secret.key",
+        description="Key that seals what the stores keep, made at the first start; state_dir/secret.key if not given.",
+        examples=["/var/lib/gatepost/secret.key"],
+    )
+    listener: tuple[Listener, ...] = Field(
+        default=(
+            Listener(name="submission", port=587, tls="starttls"),
+            Listener(name="submissions", port=465, tls="implicit"),
+        ),
+        min_length=1,
+        description="Where clients submit mail; if none is given, port 587 with STARTTLS and 465 with implicit TLS.",
+    )
+    tls: Tls = Field(default=Tls(), description="TLS of the listeners.")
+    auth: Auth = Field(default=Auth(), description="How clients log in.")
+    store: tuple[SqliteStore, ...] = Field(
+        default_factory=lambda data: (SqliteStore(type="sqlite", path=data.get("state_dir", Path()) / "accounts.db"),),
+        min_length=1,
+        description="Who may log in, asked in this order; if none is given, state_dir/accounts.db.",
+    )
+    oauth: OAuth = Field(default=OAuth(), description="Access tokens that clients bring.")
+    policy: Policy = Field(default=Policy(), description="What a login may do.")
+    limits: Limits = Field(default=Limits(), description="How much, how many, how long.")
+    route: tuple[Route, ...] = Field(
+        default=(), description="Where mail goes; the first that matches.  Without one gatepost does not start."
+    )
+    queue: Queue = Field(default=Queue(), description="When mail is tried again.")
+    spool: Spool = Field(default=Spool(), description="Where accepted mail lies.")
+    observe: Observe = Field(default=Observe(), description="What is logged.")
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def source(self) -> Source:
+        """Where each key was written, for messages."""
+        return self._source
+
+    @property
+    def spool_dir(self) -> Path:
+        """Folder of the one worker's spool."""
+        return self.state_dir / "spool" / "0"
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Free space that is not given to new mail."""
+        if self.spool.reserve_bytes is not None:
+            return self.spool.reserve_bytes
+        return max(64 * _MIB, 2 * self.limits.message_bytes)
