@@ -181,12 +181,28 @@ class Spool(Protocol):
         """Read one entry; None if it is not there (any more)."""
         ...
 
-    def due(self, before: float, limit: int, *, skip: frozenset[MessageId] = frozenset()) -> list[MessageId]:
-        """List messages not on hold that are due at or before that time, oldest due first, without those in *skip*."""
+    def due(
+        self,
+        before: float,
+        limit: int,
+        *,
+        after: tuple[float, str] | None = None,
+        skip: frozenset[MessageId] = frozenset(),
+    ) -> list[MessageId]:
+        """List messages not on hold that are due at or before that time, ordered by due time and id.
+
+        Args:
+            before: the time.
+            limit: how many at most.
+            after: a place (due time, id) in that order: only what comes behind it.
+            skip: leave these out.
+        """
         ...
 
-    def next_due(self, *, skip: frozenset[MessageId] = frozenset()) -> float | None:
-        """Return when the next message not in *skip* is due, or None if none waits."""
+    def next_due(
+        self, *, after: tuple[float, str] | None = None, skip: frozenset[MessageId] = frozenset()
+    ) -> float | None:
+        """Return when the next message behind *after* and not in *skip* is due, or None if none waits."""
         ...
 
     def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
