@@ -13,7 +13,7 @@ from gatepost.model.envelope import Receipt
 
 __all__ = ["Reply"]
 
-_ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}")
+_ENHANCED = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3}")
 _TEXT = re.compile(r"[\t\x20-\x7e]*")
 
 # RFC 2034 §4: no enhanced code in the greeting, in EHLO and HELO replies, and in 3yz replies.
@@ -117,13 +117,10 @@ TLS_UNAVAILABLE = Reply.of(454, "4.7.0", "TLS not available now")
 AUTH_UNAVAILABLE = Reply.of(454, "4.7.0", "Temporary authentication failure, try again later")
 
 UNKNOWN_COMMAND = Reply.of(500, "5.5.1", "Unknown command")
-LINE_TOO_LONG = Reply.of(500, "5.5.2", "Line too long")
-AUTH_LINE_TOO_LONG = Reply.of(500, "5.5.6", "Authentication exchange line is too long")
 BAD_SYNTAX = Reply.of(501, "5.5.4", "Syntax error in parameters")
 BAD_SENDER_SYNTAX = Reply.of(501, "5.1.7", "Syntax error in sender address")
 BAD_RECIPIENT_SYNTAX = Reply.of(501, "5.1.3", "Syntax error in recipient address")
 BAD_PARAMETER = Reply.of(501, "5.5.4", "Bad value of a parameter")
-AUTH_CANCELLED = Reply.of(501, "5.7.0", "Authentication cancelled")
 NOT_IMPLEMENTED = Reply.of(502, "5.5.1", "Command not implemented")
 BAD_SEQUENCE = Reply.of(503, "5.5.1", "Command not allowed now")
 SAY_EHLO_FIRST = Reply.of(503, "5.5.1", "Send EHLO first")

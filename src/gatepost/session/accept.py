@@ -1,0 +1,127 @@
+"""From the final dot to the 250: mend the header, ask the policies, keep the message (RFC 5321 §6.1, RFC 6409 §8)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from gatepost.errors import Malformed
+from gatepost.message.prepare import Examined, examine, prepare
+from gatepost.message.trace import Stamp, protocol_word
+from gatepost.model.envelope import Body, Envelope, Receipt, Transaction
+from gatepost.model.reply import Reply
+from gatepost.model.verdict import Hold, Refuse
+from gatepost.observe.events import MessageAccepted, MessageRefused
+from gatepost.policy.policy import Stage
+from gatepost.session.data import DataReader
+from gatepost.session.failures import reply_to
+from gatepost.spool.spool import Incoming
+
+if TYPE_CHECKING:
+    from gatepost.session.conversation import Conversation
+
+__all__ = ["accept"]
+
+
+async def accept(
+    session: Conversation, transaction: Transaction, reader: DataReader, incoming: Incoming
+) -> Receipt | None:
+    """Keep the message that *reader* read into *incoming*; return its receipt, or None after a refusal.
+
+    Raises:
+        SpoolUnavailable: it is not kept.
+    """
+    if reader.fault is not None:
+        _refuse(session, transaction, reader, reader.fault, "")
+        return None
+    try:
+        examined = examine(reader.header)
+    except Malformed as error:
+        _refuse(session, transaction, reader, reply_to(error), error.reason)
+        return None
+    transaction.header_from = examined.from_addresses
+    transaction.header_sender = examined.sender
+    verdict = await session.service.policies.check(Stage.HEADER, transaction)
+    if isinstance(verdict, Refuse):
+        _refuse(session, transaction, reader, verdict.reply, verdict.reason)
+        return None
+    return await _keep(session, transaction, reader, incoming, examined, held=isinstance(verdict, Hold))
+
+
+async def _keep(
+    session: Conversation,
+    transaction: Transaction,
+    reader: DataReader,
+    incoming: Incoming,
+    examined: Examined,
+    *,
+    held: bool,
+) -> Receipt:
+    service = session.service
+    peer = session.peer
+    recipients = tuple(transaction.recipients)
+    addresses_are_ascii = all(each.mailbox.is_ascii for each in recipients) and (
+        transaction.reverse_path is None or transaction.reverse_path.is_ascii
+    )
+    # RFC 6531 §3.2: the next hop needs SMTPUTF8 only if an address or the header really is UTF-8.
+    smtputf8 = not addresses_are_ascii or examined.has_utf8
+    prepared = prepare(
+        examined,
+        Stamp(
+            hostname=service.hostname,
+            id=incoming.id,
+            now=service.clock.now(),
+            protocol=protocol_word(
+                tls=peer.tls is not None, authenticated=session.identity is not None, smtputf8=smtputf8
+            ),
+            unique=f"{incoming.id}.{secrets.token_hex(8)}",
+            tls=f"{peer.tls.version} {peer.tls.cipher}" if peer.tls else "",
+            # RFC 5321 §7.2: with more than one recipient, naming them would show blind copies.
+            recipient=recipients[0].mailbox if len(recipients) == 1 else None,
+        ),
+    )
+    identity = transaction.identity
+    envelope = Envelope(
+        reverse_path=transaction.reverse_path,
+        recipients=recipients,
+        body=Body.SEVEN_BIT if reader.is_ascii else Body.EIGHT_BIT,
+        smtputf8=smtputf8,
+        account=identity.account,
+        credential=identity.credential,
+        header_bytes=len(prepared.prefix),
+        size_bytes=len(prepared.prefix) + reader.size - len(reader.header),
+        sandbox=identity.sandbox,
+    )
+    receipt = await incoming.commit(envelope, prepared.prefix, held=held)
+    session.messages += 1
+    service.emit(
+        MessageAccepted(
+            session=session.id,
+            peer=peer.address,
+            login=identity.account,
+            credential=identity.credential,
+            message=receipt.id,
+            sender=str(transaction.reverse_path or ""),
+            recipients=tuple(map(str, recipients)),
+            size=envelope.size_bytes,
+            header_message_id=prepared.message_id,
+        )
+    )
+    return receipt
+
+
+def _refuse(session: Conversation, transaction: Transaction, reader: DataReader, reply: Reply, reason: str) -> None:
+    said = session.refuse(reply, "", "")
+    session.service.emit(
+        MessageRefused(
+            session=session.id,
+            peer=session.peer.address,
+            login=transaction.identity.account,
+            credential=transaction.identity.credential,
+            sender=str(transaction.reverse_path or ""),
+            recipients=tuple(map(str, transaction.recipients)),
+            size=max(reader.size, 0),
+            reply=str(said),
+            reason=reason or str(reply),
+        )
+    )

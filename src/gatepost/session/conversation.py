@@ -1,0 +1,286 @@
+"""The frame of a session: one command after the other, each with one reply, to the goodbye (RFC 5321 §3, §4.2).
+
+What the commands mean stands in `smtp`; here is what they all use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from aiosmtpd.smtp import Envelope as HandlerEnvelope
+from aiosmtpd.smtp import Session as HandlerSession
+
+from gatepost.errors import Malformed, Unavailable
+from gatepost.model import reply as replies
+from gatepost.model.envelope import Transaction
+from gatepost.model.identity import Identity
+from gatepost.model.peer import Peer, TlsFacts
+from gatepost.model.reply import Reply
+from gatepost.model.verdict import Refuse
+from gatepost.observe.events import CommandRefused, SessionClosed, SessionFailed, SessionOpened
+from gatepost.policy.policy import Stage
+from gatepost.session.failures import reply_to
+from gatepost.session.hooks import Hooks
+from gatepost.session.service import Service
+from gatepost.session.state import State, refusal
+from gatepost.session.wire import Gone, Wire
+
+__all__ = ["Conversation"]
+
+_log = logging.getLogger("gatepost.session")
+
+
+class Conversation(Wire):
+    """One connection, from greeting to goodbye.
+
+    Args:
+        service: what it shares with the other sessions of its listener.
+        handler: a handler written for aiosmtpd; only for those who embed a session.  With a ``handle_DATA`` the
+            message is the handler's: it is kept until the handler answered, and not relayed.
+        loop: the event loop; the running one by default.
+
+    Raises:
+        ValueError: without an authority there must be a handler that takes the messages.
+    """
+
+    commands: ClassVar[dict[str, Callable[[Any, str], Awaitable[None]]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Make the table of commands, once for a class: the method ``smtp_<NAME>`` answers NAME."""
+        super().__init_subclass__()
+        cls.commands = {name.removeprefix("smtp_"): getattr(cls, name) for name in dir(cls) if name.startswith("smtp_")}
+
+    def __init__(
+        self, service: Service, handler: object | None = None, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        super().__init__(loop or asyncio.get_running_loop())
+        self.service = service
+        self.hooks = Hooks(handler)
+        self.event_handler = handler
+        if service.authority is None and "DATA" not in self.hooks:
+            raise ValueError("a session without an authority needs a handler with handle_DATA")
+        self.hostname = service.hostname
+        self.id = secrets.token_hex(5)
+        self.peer = Peer("", 0, service.listener)
+        self.state = State.CONNECTED
+        self.identity: Identity | None = None
+        self.transaction: Transaction | None = None
+        self.is_extended = False
+        self.auth_failures = 0
+        self.messages = 0
+        self._nonsense = 0
+        self._refusals = 0
+        self._end = ""
+        self.patience = service.limits.login_patience
+
+    # From greeting to goodbye
+
+    async def _handle_client(self) -> None:
+        service = self.service
+        began = self.loop.time()
+        self.look_at_peer()
+        service.sessions.add(self)
+        service.emit(SessionOpened(session=self.id, listener=service.listener, peer=self.peer.address))
+        try:
+            await self._converse()
+        except Gone as gone:
+            self._end = self._end or str(gone)
+            if gone.timed_out:
+                # RFC 5321 §3.8: 421 before we close.
+                self.reply(replies.TIMED_OUT)
+        finally:
+            service.sessions.discard(self)
+            self.close_soon()
+            service.emit(
+                SessionClosed(
+                    session=self.id,
+                    peer=self.peer.address,
+                    reason=self._end or "hung up",
+                    seconds=round(self.loop.time() - began, 3),
+                    messages=self.messages,
+                )
+            )
+
+    async def _converse(self) -> None:
+        if self.service.is_draining:
+            self.reply(replies.SHUTTING_DOWN)
+            self.hang_up("shutting down")
+            return
+        # RFC 5321 §4.2, RFC 2034 §4: the greeting has our name and no enhanced code.
+        self.send(f"220 {self.hostname} ESMTP gatepost\r\n".encode())
+        while not self._end:
+            if self._is_writing_paused:
+                await self._breathe()
+            try:
+                line = await self._read_line()
+            except Malformed as error:
+                self.refuse(reply_to(error), "", "")
+                self.count_nonsense()
+                continue
+            await self._answer_line(line)
+
+    async def _answer_line(self, line: bytes) -> None:
+        """Answer one command."""
+        name, _, rest = line.partition(b" ")
+        command = name.upper().decode("ascii", "replace").rstrip()
+        method = self.commands.get(command)
+        service = self.service
+        no = refusal(
+            command,
+            self.state,
+            needs_tls=service.require_tls and self.peer.tls is None,
+            needs_login=service.authority is not None and self.identity is None and method is not None,
+        )
+        if method is None:
+            self.refuse(no or replies.UNKNOWN_COMMAND, "", "")
+            self.count_nonsense()
+            return
+        if no is not None:
+            self.refuse(no, command, str(no))
+            return
+        try:
+            # RFC 6531 §3.4: arguments are UTF-8, of which ASCII is a part.
+            await method(self, rest.decode().strip(" \t"))
+        except UnicodeDecodeError:
+            self.refuse(Reply.of(501, "5.5.2", "Argument is not UTF-8"), command, "not UTF-8")
+        except Malformed as error:
+            self.refuse(reply_to(error), command, error.reason)
+        except Gone:
+            raise
+        except Exception as error:  # noqa: BLE001 - one of the three places: a command must not end the server
+            await self._tell_trouble(command, error)
+
+    async def _tell_trouble(self, command: str, error: Exception) -> None:
+        answer = await self.hooks.exception(error) if self.hooks else None
+        if answer is not None:
+            self.send(answer)
+            return
+        reply = self.refuse(reply_to(error), "", "")
+        self.service.emit(
+            SessionFailed(
+                session=self.id,
+                peer=self.peer.address,
+                command=command,
+                reply=str(reply),
+                reason=f"{type(error).__name__}: {error}"[:500],
+            )
+        )
+        if not isinstance(error, Unavailable):
+            _log.error("command failed", exc_info=error, extra={"session": self.id, "command": command})
+
+    # What commands use
+
+    def reply(self, reply: Reply) -> None:
+        """Say *reply* as it is."""
+        self.send(bytes(reply))
+
+    def refuse(self, reply: Reply, command: str, reason: str) -> Reply:
+        """Say a 4yz or 5yz *reply* with a support id; tell of it if *command* is named; return what was said."""
+        self._refusals += 1
+        said = reply.with_support_id(f"gp-{self.id}.{self._refusals}")
+        self.send(bytes(said))
+        if command:
+            self.service.emit(
+                CommandRefused(
+                    session=self.id,
+                    peer=self.peer.address,
+                    login=self.identity.account if self.identity else "",
+                    command=command,
+                    reply=str(said),
+                    reason=reason,
+                )
+            )
+        return said
+
+    def answer(self, answer: bytes | None, reply: Reply) -> bool:
+        """Say a handler's *answer*, if there is one, else *reply*; tell whether it was positive."""
+        self.send(answer if answer is not None else bytes(reply))
+        return answer is None or answer[:1] in (b"2", b"3")
+
+    async def is_refused(self, stage: Stage, transaction: Transaction, command: str) -> bool:
+        """Ask the policies of *stage*; say their no, if it is one."""
+        verdict = await self.service.policies.check(stage, transaction)
+        if isinstance(verdict, Refuse):
+            self.refuse(verdict.reply, command, verdict.reason)
+            return True
+        return False
+
+    def count_nonsense(self) -> None:
+        """Count an unknown command or the like, and hang up after too many."""
+        self._nonsense += 1
+        if self._nonsense >= self.service.limits.unknown_commands:
+            self.reply(replies.TOO_MANY_ERRORS)
+            self.hang_up("too many unknown commands")
+
+    def hang_up(self, reason: str) -> None:
+        """End the session once what was said is written."""
+        self._end = reason
+
+    def dismiss(self) -> None:
+        """Say that the server stops, and hang up, unless a transaction is on its way."""
+        if self.state <= State.GREETED and not self._end:
+            self.reply(replies.SHUTTING_DOWN)
+            self.hang_up("shutting down")
+            self.close()
+
+    async def read_response(self) -> bytes:
+        """Write what was said and return the client's next line, in an exchange of AUTH."""
+        return await self._read_line(in_exchange=True)
+
+    async def wait_for_moment_of_no(self) -> None:
+        """Wait until the moment at which a failed login is answered, counted from the client's last line."""
+        self.flush()
+        moment = self.received_at + self.service.limits.failure_delay * (self.auth_failures + 1)
+        seconds = moment - self.loop.time()
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    @property
+    def message_limit(self) -> int:
+        """Largest message that is taken now, in octets."""
+        limit = self.service.limits.message_bytes
+        own = self.identity.max_message_bytes if self.identity else None
+        return limit if own is None else min(limit, own)
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """Names of the mechanisms that work now."""
+        authority = self.service.authority
+        # RFC 4954 §3, RFC 8314 §3: AUTH is offered where it would work: not in clear, not twice.
+        if authority is None or self.identity is not None or (self.service.require_tls and self.peer.tls is None):
+            return ()
+        return tuple(each.name for each in authority.offered(self.peer.listener))
+
+    def look_at_peer(self) -> None:
+        """Read the facts about the connection from its transport, at the start and after a handshake."""
+        transport = self.transport
+        if transport is None:
+            return
+        address = transport.get_extra_info("peername")
+        tls_object = transport.get_extra_info("ssl_object")
+        tls = None
+        if tls_object is not None:
+            cipher = tls_object.cipher() or ("", "", 0)
+            tls = TlsFacts(version=tls_object.version() or "", cipher=cipher[0], bits=cipher[2])
+        host, port = (address[0], address[1]) if isinstance(address, tuple) else ("", 0)
+        self.peer = Peer(host, port, self.service.listener, tls)
+        self.session.peer = address
+        self.session.ssl = {"cipher": tls.cipher} if tls else None
+
+    def forget_transaction(self) -> None:
+        """Go back to before MAIL."""
+        self.transaction = None
+        self.envelope = HandlerEnvelope()
+        self.state = min(self.state, State.GREETED)
+
+    def forget_everything(self) -> None:
+        """Go back to before EHLO (RFC 3207 §4.2)."""
+        self.forget_transaction()
+        self.state = State.CONNECTED
+        self.is_extended = False
+        self.session = HandlerSession(self.loop)
+        self.look_at_peer()

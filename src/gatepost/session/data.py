@@ -1,0 +1,126 @@
+"""The content of a message as it arrives: find its end, take the dots away, judge its line endings (RFC 5321 §4.5.2).
+
+A state machine over whole buffers.  It keeps the header section, hands the body on piece by piece, and goes on
+reading to the end when it finds a fault, so that the client hears of it in the right place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gatepost.model import reply as replies
+from gatepost.model.reply import Reply
+
+__all__ = ["DataReader"]
+
+_END = b"\r\n.\r\n"
+
+
+class DataReader:
+    """Reads the octets after 354, up to CRLF.CRLF.
+
+    Args:
+        write: takes the body, in pieces, without dot-stuffing.
+        limit: largest message, in octets.
+        header_limit: largest header section, in octets.
+
+    Attributes:
+        header: the header section, with its empty line if there was one; complete when the end has come.
+        size: octets of the message so far, without dot-stuffing (RFC 1870 §5).
+        is_ascii: whether all octets so far have their high bit clear.
+        fault: the first thing wrong with it, if any.
+    """
+
+    __slots__ = (
+        "_carry",
+        "_head",
+        "_header_limit",
+        "_in_header",
+        "_limit",
+        "_write",
+        "fault",
+        "header",
+        "is_ascii",
+        "size",
+    )
+
+    def __init__(self, write: Callable[[bytes], None], limit: int, header_limit: int) -> None:
+        self._write = write
+        self._limit = limit
+        self._header_limit = header_limit
+        # The line before the first one ended with CRLF, too: a first line of "." is the end.
+        self._carry = b"\r\n"
+        self._in_header = True
+        self._head = bytearray()
+        self.header = b""
+        self.size = -2
+        self.is_ascii = True
+        self.fault: Reply | None = None
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take what arrived; return what follows the end of data, or None as long as it has not come."""
+        buffer = self._carry + data
+        # RFC 5321 §4.1.1.4: the end of data is CRLF.CRLF and nothing else.
+        end = buffer.find(_END)
+        if end >= 0:
+            self._take(buffer[: end + 2])
+            if self._in_header and self.fault is None:
+                self.header = bytes(self._head[2:])
+            return buffer[end + 5 :]
+        keep = _held_back(buffer)
+        self._carry = buffer[len(buffer) - keep :]
+        self._take(buffer[: len(buffer) - keep] if keep else buffer)
+        return None
+
+    def fail(self, fault: Reply) -> None:
+        """Keep nothing more; answer with *fault* at the end."""
+        if self.fault is None:
+            self.fault = fault
+            self.header = b""
+            self._head.clear()
+
+    def _take(self, piece: bytes) -> None:
+        """Take raw octets that split no CRLF, no dot at the start of a line, and no end of data."""
+        if self.fault is not None or not piece:
+            return
+        # RFC 5321 §2.3.8: CR and LF stand together or not at all; a lone one is how mail is smuggled.
+        lines = piece.count(b"\r\n")
+        if piece.count(b"\n") != lines or piece.count(b"\r") != lines:
+            self.fail(replies.BARE_LINE_ENDING)
+            return
+        # RFC 5321 §4.5.2: a dot at the start of a line was added by the client.
+        piece = piece.replace(b"\r\n.", b"\r\n")
+        self.size += len(piece)
+        # RFC 1870 §6.3: a message over the limit is refused, whatever size was declared.
+        if self.size > self._limit:
+            self.fail(replies.MESSAGE_TOO_BIG)
+            return
+        if self.is_ascii and not piece.isascii():
+            self.is_ascii = False
+        if self._in_header:
+            self._take_header(piece)
+        else:
+            self._write(piece)
+
+    def _take_header(self, piece: bytes) -> None:
+        # `_head` starts with the CRLF that stands before the first line, so that an empty header is found, too.
+        searched = max(len(self._head) - 3, 0)
+        self._head += piece
+        end = self._head.find(b"\r\n\r\n", searched)
+        if (end if end >= 0 else len(self._head)) > self._header_limit:
+            self.fail(replies.HEADER_TOO_BIG)
+        elif end >= 0:
+            body = bytes(self._head[end + 4 :])
+            self.header = bytes(self._head[2 : end + 4])
+            self._head.clear()
+            self._in_header = False
+            if body:
+                self._write(body)
+
+
+def _held_back(buffer: bytes) -> int:
+    """Count the octets at the end of *buffer* that may begin the end of data."""
+    for length in (4, 3, 2, 1):
+        if buffer.endswith(_END[:length]):
+            return length
+    return 0

@@ -1,0 +1,42 @@
+"""What an extension may add to a session: a line of the EHLO reply, and parameters of MAIL and RCPT (RFC 5321 §2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gatepost.session.params import MailParameters
+
+__all__ = ["Extension", "Moment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The facts about a connection at the time of EHLO.
+
+    Args:
+        is_tls: whether it is encrypted.
+        offers_tls: whether STARTTLS would work.
+        mechanisms: SASL mechanisms that would work; empty once logged in.
+        message_bytes: largest message that would be taken.
+    """
+
+    is_tls: bool
+    offers_tls: bool
+    mechanisms: tuple[str, ...]
+    message_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """One ESMTP extension.
+
+    Args:
+        keyword: as registered with IANA.
+        announce: gives the line of the EHLO reply at a moment, or None where the extension does not hold.
+        mail_parameters: for each keyword on MAIL, a reader of its value (None when it has none); raises `Malformed`.
+    """
+
+    keyword: str
+    announce: Callable[[Moment], str | None]
+    mail_parameters: Mapping[str, Callable[[str | None, MailParameters], None]] = field(default_factory=dict)

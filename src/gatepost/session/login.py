@@ -1,0 +1,177 @@
+"""The AUTH command: find the mechanism, drive its exchange, answer every kind of no the same way (RFC 4954 §4)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from gatepost.errors import Cancelled, Malformed, StoreUnavailable, TooLong
+from gatepost.model import reply as replies
+from gatepost.model.identity import Identity
+from gatepost.model.reply import Reply
+from gatepost.observe.events import LoginFailed, LoginSucceeded
+from gatepost.sasl.mechanism import Context, Mechanism
+from gatepost.sasl.steps import Granted
+from gatepost.sasl.wire import decode_base64, encode_base64
+from gatepost.session.auth import Attempt, drive
+from gatepost.session.failures import reply_to
+
+if TYPE_CHECKING:
+    from gatepost.session.conversation import Conversation
+
+__all__ = ["login"]
+
+
+class _Client:
+    """The client's end of an exchange."""
+
+    def __init__(self, session: Conversation, attempt: Attempt) -> None:
+        self._session = session
+        self._attempt = attempt
+        self.has_waited = False
+
+    async def respond(self, challenge: bytes) -> bytes:
+        session = self._session
+        if self._attempt.reason:
+            # The stores said no already: what is sent now must not come earlier for one kind of no than for another.
+            await session.wait_for_moment_of_no()
+            self.has_waited = True
+        # RFC 4954 §4: the space stays when the challenge is empty.
+        session.send(b"334 " + encode_base64(challenge) + b"\r\n")
+        line = await session.read_response()
+        # RFC 4954 §4: "*" alone cancels the exchange.
+        if line == b"*":
+            raise Cancelled
+        return decode_base64(line)
+
+
+def _nonce() -> str:
+    return secrets.token_urlsafe(18)  # 144 bits
+
+
+def _parse(argument: str, offered: tuple[Mechanism, ...]) -> tuple[Mechanism | None, bytes | None]:
+    """Read mechanism and initial response.
+
+    Raises:
+        Malformed: too much or too little, or no base64.
+    """
+    # Clients send more than one space, and spaces at the end.
+    words = argument.split()
+    if not 1 <= len(words) <= 2:
+        raise Malformed("AUTH wants a mechanism", enhanced="5.5.4", text="Syntax: AUTH mechanism [initial-response]")
+    # RFC 4422 §3.1: names of mechanisms are upper case; clients write them as they like.
+    name = words[0].upper()
+    mechanism = next((each for each in offered if each.name == name), None)
+    initial = None
+    if mechanism is not None and len(words) == 2:
+        # RFC 4954 §4: "=" is an initial response that is present and empty.
+        initial = b"" if words[1] == "=" else decode_base64(words[1].encode())
+    return mechanism, initial
+
+
+async def login(session: Conversation, argument: str) -> None:
+    """Answer AUTH."""
+    authority = session.service.authority
+    if authority is None:
+        session.refuse(replies.NOT_IMPLEMENTED, "AUTH", "no authority")
+        return
+    # RFC 4954 §4: AUTH belongs to EHLO, and a second one after a success is a 503.
+    if not session.is_extended:
+        session.refuse(replies.SAY_EHLO_FIRST, "AUTH", "after HELO")
+        return
+    if session.identity is not None:
+        session.refuse(replies.ALREADY_AUTHENTICATED, "AUTH", "second AUTH")
+        return
+    try:
+        mechanism, initial = _parse(argument, authority.offered(session.peer.listener))
+    except Malformed as error:
+        session.refuse(reply_to(error), "AUTH", error.reason)
+        return
+    if mechanism is None:
+        session.refuse(replies.UNKNOWN_MECHANISM, "AUTH", "mechanism not offered")
+        return
+
+    attempt = authority.begin(session.peer, mechanism.name)
+    exchange = mechanism.start(initial, Context(session.service.hostname, _nonce))
+    client = _Client(session, attempt)
+    try:
+        outcome = await drive(exchange, client, attempt)
+        if isinstance(outcome, Granted):
+            identity = await attempt.admit(outcome.identity, outcome.authzid)
+            if identity is not None:
+                # RFC 4954 §4: 235 carries no data, so what goes with success goes out as one more challenge.
+                if outcome.final is not None and await client.respond(outcome.final) != b"":
+                    raise Malformed("expected an empty response to the final challenge")
+                _succeed(session, identity, mechanism)
+                return
+            reason = attempt.reason
+        else:
+            reason = attempt.reason or outcome.reason
+        await _fail(session, client, attempt, mechanism, replies.AUTH_FAILED, reason)
+    except Cancelled as error:
+        # RFC 4954 §4: a cancelled exchange is no failure, unless the answer was a no already.
+        if attempt.reason:
+            await _fail(session, client, attempt, mechanism, reply_to(error), attempt.reason)
+        else:
+            session.refuse(reply_to(error), "AUTH", error.reason)
+            session.count_nonsense()
+    except TooLong as error:
+        session.refuse(reply_to(error), "AUTH", error.reason)
+        session.count_nonsense()
+    except Malformed as error:
+        await _fail(session, client, attempt, mechanism, reply_to(error), attempt.reason or error.reason)
+    except StoreUnavailable as error:
+        # RFC 4954 §6: 454 is no judgement, and not counted as one.
+        reply = session.refuse(reply_to(error), "", "")
+        _tell(session, attempt, mechanism, reply, str(error))
+
+
+def _succeed(session: Conversation, identity: Identity, mechanism: Mechanism) -> None:
+    peer = session.peer
+    session.identity = identity
+    session.patience = session.service.limits.idle_patience
+    session.session.authenticated = True
+    session.session.auth_data = identity  # type: ignore[assignment]  # aiosmtpd says None
+    session.service.emit(
+        LoginSucceeded(
+            session=session.id,
+            listener=peer.listener,
+            peer=peer.address,
+            login=identity.account,
+            credential=identity.credential,
+            label=identity.label,
+            mechanism=mechanism.name,
+            tls=f"{peer.tls.version} {peer.tls.cipher}" if peer.tls else "",
+        )
+    )
+    session.reply(replies.AUTHENTICATED)
+
+
+async def _fail(
+    session: Conversation, client: _Client, attempt: Attempt, mechanism: Mechanism, reply: Reply, reason: str
+) -> None:
+    """Say no, at the moment at which every no is said."""
+    if not client.has_waited:
+        await session.wait_for_moment_of_no()
+    session.auth_failures += 1
+    _tell(session, attempt, mechanism, session.refuse(reply, "", ""), reason)
+    if session.auth_failures >= session.service.limits.auth_failures:
+        session.reply(replies.TOO_MANY_FAILURES)
+        session.hang_up("too many failed logins")
+
+
+def _tell(session: Conversation, attempt: Attempt, mechanism: Mechanism, reply: Reply, reason: str) -> None:
+    found = attempt.identity
+    session.service.emit(
+        LoginFailed(
+            session=session.id,
+            listener=session.peer.listener,
+            peer=session.peer.address,
+            login=attempt.authcid,
+            credential=found.credential if found else "",
+            label=found.label if found else "",
+            mechanism=mechanism.name,
+            reason=reason,
+            reply=str(reply),
+        )
+    )

@@ -1,0 +1,80 @@
+"""The grammar of MAIL and RCPT: path and parameters (RFC 5321 §4.1.2, §4.1.1.11), and xtext (RFC 3461 §4)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gatepost.errors import Malformed
+from gatepost.model.envelope import Body
+
+__all__ = ["MailParameters", "Parameters", "decode_xtext", "parse_parameters", "split_path"]
+
+Parameters = dict[str, str | None]
+
+# A quoted local part may hold ">", so quotes are looked at.  Clients send spaces after the colon, and leave out the
+# brackets: both are understood.
+_PATH = re.compile(
+    r'\s*(?:<((?:"(?:[^"\\]|\\.)*"|[^<>"\s])*)>|((?:"(?:[^"\\]|\\.)*"|[^<>"\s])+))(?:\s+(.*?))?\s*', re.DOTALL
+)
+_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+# RFC 5321 §4.1.2: any character but "=", space and controls; RFC 6531 §3.3 adds UTF-8.
+_VALUE = re.compile(r"[\x21-\x3c\x3e-\x7e\x80-\U0010ffff]+")
+_XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
+
+
+@dataclass(slots=True)
+class MailParameters:
+    """What the parameters of MAIL said."""
+
+    size: int | None = None
+    body: Body = Body.SEVEN_BIT
+    smtputf8: bool = False
+
+
+def split_path(argument: str, keyword: str) -> tuple[str, str]:
+    """Split ``FROM:<path> parameters`` into the path, without brackets, and the text of the parameters.
+
+    Args:
+        argument: what stands after MAIL or RCPT.
+        keyword: ``FROM:`` or ``TO:``; its case is not looked at.
+
+    Raises:
+        Malformed: the keyword or the path is missing.
+    """
+    if argument[: len(keyword)].upper() != keyword:
+        raise Malformed(f"no {keyword}", enhanced="5.5.4", text=f"Syntax: {keyword}<address>")
+    match = _PATH.fullmatch(argument, len(keyword))
+    if match is None:
+        raise Malformed("no path", enhanced="5.5.4", text=f"Syntax: {keyword}<address>")
+    bracketed, bare, parameters = match.groups()
+    return (bracketed if bracketed is not None else bare), parameters or ""
+
+
+def parse_parameters(text: str) -> Parameters:
+    """Read ``KEYWORD=value KEYWORD``; keywords come out in upper case, values as they are.
+
+    Raises:
+        Malformed: one is no parameter, or stands twice.
+    """
+    parameters: Parameters = {}
+    for each in text.split():
+        keyword, equals, value = each.partition("=")
+        if _KEYWORD.fullmatch(keyword) is None or (equals and _VALUE.fullmatch(value) is None):
+            raise Malformed("bad parameter", enhanced="5.5.4", text="Syntax error in parameters")
+        keyword = keyword.upper()
+        if keyword in parameters:
+            raise Malformed(f"{keyword} twice", enhanced="5.5.4", text="A parameter stands twice")
+        parameters[keyword] = value if equals else None
+    return parameters
+
+
+def decode_xtext(text: str) -> str:
+    """Decode xtext (RFC 3461 §4).
+
+    Raises:
+        Malformed: it is none.
+    """
+    if _XTEXT.fullmatch(text) is None:
+        raise Malformed("bad xtext", enhanced="5.5.4", text="Bad value of a parameter")
+    return re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), text)

@@ -1,0 +1,93 @@
+"""What all sessions of one listener share: limits, and the parts that a session asks."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from gatepost.model.clock import Clock
+from gatepost.model.envelope import MessageId, Transaction
+from gatepost.model.verdict import Verdict
+from gatepost.observe.emit import Emitter
+from gatepost.policy.policy import Stage
+from gatepost.session.auth import Authority
+from gatepost.spool.spool import Spool
+
+if TYPE_CHECKING:
+    from gatepost.session.conversation import Conversation
+
+__all__ = ["Limits", "Policies", "Service"]
+
+
+class Policies(Protocol):
+    """Who may do what."""
+
+    async def check(self, stage: Stage, transaction: Transaction) -> Verdict:
+        """Ask every policy of *stage*; return the first no."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Numbers that bound a session.  Times are in seconds, sizes in octets.
+
+    Args:
+        message_bytes: largest message; an account may have a smaller one.
+        header_bytes: largest header section.
+        auth_failures: failed logins after which the connection ends.
+        failure_delay: when the first failed login is answered, counted from the client's last line; the second one
+            takes twice as long, and so on.
+        unknown_commands: unknown commands and cancelled logins after which the connection ends.
+        login_patience: how long to wait for a line before login.
+        idle_patience: how long to wait for a line after login (RFC 5321 §4.5.3.2.7).
+        data_patience: how long to wait for more data (RFC 5321 §4.5.3.2.5).
+        handshake_patience: how long a TLS handshake may take.
+    """
+
+    message_bytes: int = 26_214_400
+    header_bytes: int = 262_144
+    auth_failures: int = 3
+    failure_delay: float = 1.0
+    unknown_commands: int = 10
+    login_patience: float = 60.0
+    idle_patience: float = 300.0
+    data_patience: float = 180.0
+    handshake_patience: float = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class Service:
+    """The surroundings of a session.
+
+    Args:
+        hostname: our name, as in the greeting.
+        listener: name of the listener.
+        spool: where messages go.
+        authority: who knows about logins.  None lets everybody in, and is only for a session that somebody embeds
+            with a handler of their own: nothing is relayed for it.
+        policies: who may do what.
+        emit: hears of every fact.
+        clock: what time it is.
+        wake: told of each message that was kept.
+        tls_context: for STARTTLS; None where it is not offered.
+        require_tls: whether nothing but STARTTLS is done in clear.
+        limits: the numbers.
+        sessions: those that are open.
+        is_draining: whether no new transaction is begun, because the server is about to stop.
+    """
+
+    hostname: str
+    listener: str
+    spool: Spool
+    authority: Authority | None
+    policies: Policies
+    emit: Emitter
+    clock: Clock
+    wake: Callable[[MessageId], None]
+    tls_context: ssl.SSLContext | None = None
+    require_tls: bool = True
+    limits: Limits = field(default_factory=Limits)
+    sessions: set[Conversation] = field(default_factory=set)
+    is_draining: bool = False
