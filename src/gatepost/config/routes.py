@@ -21,7 +21,7 @@ from gatepost.config.values import (
 )
 from gatepost.model.identity import Secret
 
-__all__ = ["Match", "Route", "SandboxRoute", "SmarthostRoute"]
+__all__ = ["Match", "Route", "SandboxRoute", "SmarthostRoute", "covers"]
 
 
 class Match(BaseModel):
@@ -36,6 +36,27 @@ class Match(BaseModel):
     accounts: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
         default=(), description="Logins of those who submitted it."
     )
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it leaves any mail to others."""
+        return bool(self.recipient_domains or self.sender_domains or self.accounts)
+
+
+def covers(earlier: Match, later: Match) -> bool:
+    """Tell whether *earlier* takes everything that *later* would."""
+    return (
+        _covers_domains(earlier.recipient_domains, later.recipient_domains)
+        and _covers_domains(earlier.sender_domains, later.sender_domains)
+        and (not earlier.accounts or (bool(later.accounts) and set(later.accounts) <= set(earlier.accounts)))
+    )
+
+
+def _covers_domains(earlier: tuple[str, ...], later: tuple[str, ...]) -> bool:
+    if not earlier:
+        return True
+    below = tuple(pattern[1:] for pattern in earlier if pattern.startswith("*."))
+    return bool(later) and all(pattern in earlier or pattern.endswith(below) for pattern in later)
 
 
 class _Route(BaseModel):

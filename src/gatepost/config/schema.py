@@ -151,7 +151,7 @@ class Auth(_Table):
 class SqliteStore(_Table):
     """Accounts and credentials in an SQLite file."""
 
-    type: Literal["sqlite"] = Field(description='Kind of store: "sqlite".')
+    type: Literal["sqlite"] = Field(description="Kind of store.", examples=["sqlite"])
     path: Location = Field(description="The database.", examples=["/var/lib/gatepost/accounts.db"])
 
 
@@ -219,10 +219,14 @@ class Limits(_Table):
     connections_per_address: Whole = Field(
         default=50, ge=1, le=1_000_000, description="Connections at once from one IPv4 address or IPv6 /64."
     )
-    handshake_timeout: Duration = Field(default=timedelta(seconds=30), description="For the TLS handshake.")
-    login_timeout: Duration = Field(default=timedelta(minutes=1), description="For the next command, before login.")
-    idle_timeout: Duration = Field(default=timedelta(minutes=5), description="For the next command, after login.")
-    data_timeout: Duration = Field(default=timedelta(minutes=3), description="For the next octets of a message.")
+    handshake_timeout: Duration = Field(default=timedelta(seconds=30), description="How long a TLS handshake may take.")
+    login_timeout: Duration = Field(
+        default=timedelta(minutes=1), description="How long to wait for the next command before login."
+    )
+    idle_timeout: Duration = Field(
+        default=timedelta(minutes=5), description="How long to wait for the next command after login."
+    )
+    data_timeout: Duration = Field(default=timedelta(minutes=3), description="How long to wait for more of a message.")
 
     @field_validator("handshake_timeout", "login_timeout", "idle_timeout", "data_timeout")
     @classmethod
@@ -244,7 +248,10 @@ class Queue(_Table):
         default=timedelta(days=5),
         description="Age at which mail is bounced; time in which only a route failed is not counted.",
     )
-    attempts_at_once: Whole = Field(default=20, ge=1, le=10_000, description="Deliveries at once.")
+    attempts_at_once: Whole = Field(default=100, ge=1, le=10_000, description="Deliveries at once, over all routes.")
+    attempts_per_route: Whole = Field(
+        default=20, ge=1, le=10_000, description="Deliveries at once on one route: a slow one must not hold up others."
+    )
 
     @field_validator("retry")
     @classmethod

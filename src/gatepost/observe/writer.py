@@ -1,8 +1,8 @@
 """Write lines to a file, pipe or terminal from a thread of its own, so that a slow or broken target stops nobody.
 
-`LogWriter.write` never waits and never raises.  Lines are written in the order they came, within some hundredths of a
-second.  When the target is too slow, or fails, lines are dropped; how many is written as soon as it works again.  A file
-that was moved away (log rotation) is opened anew under its name.
+`LogWriter.write` never waits and never raises.  Lines are written in the order they came, within some hundredths of
+a second.  When the target is too slow, or fails, lines are dropped; how many is written as soon as it works again.  A
+file that was moved away (log rotation) is opened anew under its name.
 """
 
 from __future__ import annotations

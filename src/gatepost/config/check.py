@@ -1,0 +1,258 @@
+"""See what a single key cannot: conflicts, missing and unreadable files, weak choices."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import json
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gatepost.config.certificate import Flaw, check_pair
+from gatepost.config.locate import Key
+from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
+from gatepost.config.schema import Config, Issuer, Listener
+
+__all__ = ["Findings", "check"]
+
+_USUAL_TLS = {465: "implicit", 2465: "implicit", 587: "starttls", 2587: "starttls", 25: "starttls"}
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a check found; each line is ``file:line: key: what is wrong, what to do``."""
+
+    config: Config
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def wrong(self, key: Key, text: str) -> None:
+        """Note what must be mended before gatepost starts."""
+        self.problems.append(self.config.source.problem(key, text))
+
+    def odd(self, key: Key, text: str) -> None:
+        """Note what is allowed, but weak or without effect."""
+        self.warnings.append(self.config.source.problem(key, text))
+
+    def is_written(self, key: Key) -> bool:
+        """Tell whether *key* stands in the file or the environment, rather than being a default."""
+        return key in self.config.source.lines or key in self.config.source.variables
+
+
+Look = Callable[[Config, Findings], None]
+
+
+def check(config: Config, now: dt.datetime | None = None) -> Findings:
+    """Look at *config* as a whole, and at the files it names."""
+    findings = Findings(config)
+    for look in (_folders, _listeners, _mechanisms, _issuers, _limits, _routes):
+        look(config, findings)
+    _certificate(config, findings, now or dt.datetime.now(dt.UTC))
+    return findings
+
+
+def _folders(config: Config, findings: Findings) -> None:
+    _folder(("state_dir",), config.state_dir, findings)
+    for number, route in enumerate(config.route):
+        if isinstance(route, SandboxRoute):
+            _folder(("route", number, "path"), route.path, findings)
+    for number, store in enumerate(config.store):
+        if store.path.is_dir():
+            findings.wrong(("store", number, "path"), "is a folder; name a file in it")
+    if len(config.store) > 1:
+        findings.wrong(("store", 1), "is a second store; keep one")
+
+
+def _folder(key: Key, path: Path, findings: Findings) -> None:
+    """A folder that must be writable, or that can be made."""
+    if path.exists():
+        if not path.is_dir():
+            findings.wrong(key, f"{path} is no folder; name one")
+        elif not os.access(path, os.W_OK | os.X_OK):
+            findings.wrong(key, f"{path} cannot be written; give it to the user that runs gatepost")
+        return
+    parent = next(each for each in path.parents if each.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        findings.wrong(key, f"{path} does not exist and cannot be made; make it for the user that runs gatepost")
+
+
+def _listeners(config: Config, findings: Findings) -> None:
+    names: set[str] = set()
+    taken: list[Listener] = []
+    for number, listener in enumerate(config.listener):
+        key: Key = ("listener", number)
+        if listener.name in names:
+            findings.wrong((*key, "name"), f'"{listener.name}" is the name of another listener too; choose another')
+        names.add(listener.name)
+        for other in taken:
+            if listener.port == other.port != 0 and _overlap(listener.address, other.address):
+                findings.wrong((*key, "port"), f'{listener.port} is taken by listener "{other.name}"; choose another')
+        taken.append(listener)
+        usual = _USUAL_TLS.get(listener.port)
+        if usual is not None and usual != listener.tls:
+            findings.odd((*key, "tls"), f'clients expect tls = "{usual}" on port {listener.port}')
+
+
+def _overlap(one: str, other: str) -> bool:
+    # An unspecified IPv6 address takes IPv4 too.
+    everything = {"*", "::"}
+    if one == other or everything & {one, other}:
+        return True
+    return "0.0.0.0" in (one, other) and ":" not in one + other  # noqa: S104 - compared, not bound
+
+
+def _mechanisms(config: Config, findings: Findings) -> None:
+    places: list[tuple[Key, tuple[str, ...]]] = [(("auth", "mechanisms"), config.auth.mechanisms)]
+    for number, listener in enumerate(config.listener):
+        key: Key = ("listener", number, "mechanisms")
+        places.append((key, listener.mechanisms or ()))
+        for mechanism in listener.mechanisms or ():
+            if mechanism not in config.auth.mechanisms:
+                findings.wrong(key, f'names "{mechanism}", which [auth] mechanisms does not; add it there too')
+    for key, mechanisms in places:
+        if "CRAM-MD5" in mechanisms:
+            findings.odd(key, "holds CRAM-MD5, which is weak; keep it only while a client needs it")
+        if "XOAUTH2" in mechanisms and not config.oauth.issuers and findings.is_written(key):
+            findings.odd(key, "holds XOAUTH2, which is not offered without an issuer; add [[oauth.issuers]]")
+    if config.oauth.issuers and "XOAUTH2" not in config.auth.mechanisms:
+        findings.odd(("oauth", "issuers"), 'have no effect; add "XOAUTH2" to [auth] mechanisms')
+
+
+def _issuers(config: Config, findings: Findings) -> None:
+    seen: set[tuple[str, str]] = set()
+    for number, issuer in enumerate(config.oauth.issuers):
+        key: Key = ("oauth", "issuers", number)
+        if (issuer.issuer, issuer.audience) in seen:
+            findings.wrong((*key, "issuer"), "is named twice with one audience; remove one")
+        seen.add((issuer.issuer, issuer.audience))
+        if issuer.jwks_file is None and issuer.jwks_url is None:
+            findings.wrong(key, "has no keys; add jwks_file or jwks_url")
+        url = urlsplit(issuer.jwks_url or "")
+        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+            findings.wrong((*key, "jwks_url"), "is not encrypted: anybody could send keys; write https://")
+        if issuer.jwks_file is not None:
+            _jwks_file(issuer, key, findings)
+
+
+def _jwks_file(issuer: Issuer, key: Key, findings: Findings) -> None:
+    assert issuer.jwks_file is not None
+    try:
+        keys = json.loads(issuer.jwks_file.read_bytes())
+    except OSError as error:
+        findings.wrong((*key, "jwks_file"), f"cannot be read ({error.strerror}); correct the path or who may read it")
+        return
+    except ValueError:
+        keys = None
+    if not isinstance(keys, dict) or not isinstance(keys.get("keys"), list):
+        findings.wrong((*key, "jwks_file"), 'is no JWK set; name a JSON file with a list of "keys"')
+
+
+def _limits(config: Config, findings: Findings) -> None:
+    limits = config.limits
+    # RFC 5321 §4.5.3.1.8: at least 100 recipients of one message must be taken.
+    if limits.recipients < 100:
+        findings.odd(
+            ("limits", "recipients"), "is below the 100 that clients may count on; some mail will need two goes"
+        )
+    # RFC 5321 §4.5.3.2.7: a server should wait five minutes for the next command.
+    if limits.idle_timeout < dt.timedelta(minutes=5):
+        findings.odd(("limits", "idle_timeout"), "is below the 5m that clients may count on")
+    # RFC 5321 §4.5.3.2.5: a client may pause three minutes between the blocks of a message.
+    if limits.data_timeout < dt.timedelta(minutes=3):
+        findings.odd(("limits", "data_timeout"), "is below the 3m that clients may count on")
+    if limits.connections_per_address > limits.connections:
+        findings.odd(("limits", "connections_per_address"), "is above limits.connections and has no effect")
+    if limits.header_bytes > limits.message_bytes:
+        findings.odd(("limits", "header_bytes"), "is above limits.message_bytes and has no effect")
+
+
+def _routes(config: Config, findings: Findings) -> None:
+    if not config.route:
+        findings.wrong(("route",), "is missing; say where mail goes: add [[route]] with name, transport and host")
+        return
+    names: set[str] = set()
+    for number, route in enumerate(config.route):
+        key: Key = ("route", number)
+        if route.name in names:
+            findings.wrong((*key, "name"), f'"{route.name}" is the name of another route too; choose another')
+        names.add(route.name)
+        hidden_by = next((other for other in config.route[:number] if covers(other.match, route.match)), None)
+        # Mail of sandbox credentials looks for a sandbox whatever stands before it.
+        if hidden_by is not None and not isinstance(route, SandboxRoute):
+            findings.wrong(key, f'is never reached: route "{hidden_by.name}" before it takes its mail; move it up')
+        if isinstance(route, SmarthostRoute):
+            _smarthost(route, key, findings)
+    if all(route.match.is_narrow for route in config.route):
+        findings.odd(("route",), "leaves mail over that no route takes; add one without match at the end")
+
+
+def _smarthost(route: SmarthostRoute, key: Key, findings: Findings) -> None:
+    has_secret = route.password_secret is not None or route.token_secret is not None
+    is_near = _is_loopback(route.host)
+    if has_secret and not route.login:
+        findings.wrong((*key, "login"), "is missing beside a password or token; add the name to log in with")
+    if route.login and not has_secret:
+        findings.wrong((*key, "login"), "has neither password nor token; add password_file")
+    if has_secret and route.tls == "none":
+        findings.wrong((*key, "tls"), 'would send a secret in clear; write "starttls" or "implicit"')
+    elif has_secret and not route.verify:
+        findings.wrong((*key, "verify"), "would give a secret to anybody; write true, and name a private CA in ca_file")
+    elif route.tls == "none" and not is_near:
+        findings.odd((*key, "tls"), "lets mail leave this machine in clear")
+    elif route.tls != "none" and not route.verify:
+        findings.odd((*key, "verify"), "lets anybody in between read the mail; name a private CA in ca_file instead")
+    usual = _USUAL_TLS.get(route.port)
+    if route.tls != "none" and usual not in (None, route.tls):
+        findings.odd((*key, "port"), f'{route.port} usually goes with tls = "{usual}"')
+    if route.ca_file is not None:
+        if not route.verify or route.tls == "none":
+            findings.odd((*key, "ca_file"), "has no effect, as nothing is verified")
+        try:
+            ssl.create_default_context(cafile=route.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            reason = (
+                error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no certificate in PEM"
+            )
+            findings.wrong((*key, "ca_file"), f"cannot be used ({reason}); correct the path or the file")
+    for name in ("password", "token"):
+        if (*key, name) in findings.config.source.lines and (*key, name) not in findings.config.source.variables:
+            findings.odd((*key, name), f"stands in the open; move it into a file of its own: {name}_file")
+    for name, file in (("password_file", route.password_file), ("token_file", route.token_file)):
+        # Secrets that a container is given are readable for all that run in it.
+        if file is not None and not file.path.is_relative_to("/run/secrets") and file.path.stat().st_mode & 0o007:
+            findings.odd((*key, name), f"can be read by everybody on this machine; run: chmod o= {file.path}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _certificate(config: Config, findings: Findings, now: dt.datetime) -> None:
+    if config.tls.certificate is None:
+        findings.wrong(
+            ("tls", "certificate"),
+            "is missing, and no login is taken in clear; name one, or make one to try with: gatepost cert dev",
+        )
+        return
+    try:
+        problems, warnings = check_pair(config.tls.certificate, config.tls.key, config.hostname, now)
+    except Flaw as flaw:
+        name, _, text = str(flaw).rpartition("key: ")
+        is_key = str(flaw).startswith("key: ")
+        where = "key" if is_key and config.tls.key is not None else "certificate"
+        findings.wrong(("tls", where), text if is_key else name + text)
+        return
+    for text in problems:
+        findings.wrong(("tls", "certificate"), text)
+    for text in warnings:
+        findings.odd(("tls", "certificate"), text)
+    key = config.tls.key or config.tls.certificate
+    if key.stat().st_mode & 0o007 and not key.is_relative_to("/run/secrets"):
+        findings.odd(("tls", "key"), f"can be read by everybody on this machine; run: chmod o= {key}")
