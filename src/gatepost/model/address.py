@@ -24,10 +24,13 @@ __all__ = [
     "parse_reverse_path",
 ]
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\x80-\U0010ffff]"
+# RFC 6531 §3.3: anything beyond ASCII; but C1 controls and line separators end a line in some readers, and surrogates
+# are no characters.
+_BEYOND = r"\xa0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
+_ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~\-{_BEYOND}]"
 _DOT_STRING = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
-_QUOTED = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\x80-\U0010ffff]|\\[\x20-\x7e])*"'
-_LABEL = r"[A-Za-z0-9\x80-\U0010ffff](?:[A-Za-z0-9\-\x80-\U0010ffff]*[A-Za-z0-9\x80-\U0010ffff])?"
+_QUOTED = rf'"(?:[\x20\x21\x23-\x5b\x5d-\x7e{_BEYOND}]|\\[\x20-\x7e])*"'
+_LABEL = rf"[A-Za-z0-9{_BEYOND}](?:[A-Za-z0-9\-{_BEYOND}]*[A-Za-z0-9{_BEYOND}])?"
 _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 _LITERAL = r"\[[\x21-\x5a\x5e-\x7e]+\]"
 
@@ -67,10 +70,10 @@ def parse_domain(text: str) -> str:
         _check_literal(text)
         return text
     # RFC 5321 §4.5.3.1.2: at most 255 octets; a label has at most 63 (RFC 1035 §2.3.4).
-    if len(text.encode()) > DOMAIN_LIMIT or _DOMAIN_RE.fullmatch(text) is None:
+    if _DOMAIN_RE.fullmatch(text) is None or len(text.encode()) > DOMAIN_LIMIT:
         raise Malformed("bad domain")
-    if any(len(label) > 63 for label in ascii_domain(text).split(".")):
-        raise Malformed("label of the domain too long")
+    if not all(1 <= len(label) <= 63 for label in ascii_domain(text).split(".")):
+        raise Malformed("label of the domain empty or too long")
     return text
 
 
@@ -80,7 +83,7 @@ def _check_literal(text: str) -> None:
     try:
         if not text.endswith("]"):
             raise ValueError
-        if inner[:5].lower() == "ipv6:":
+        if inner[:5].lower() == "ipv6:" and "%" not in inner:
             ipaddress.IPv6Address(inner[5:])
         else:
             ipaddress.IPv4Address(inner)
@@ -128,6 +131,10 @@ class Mailbox:
     def is_ascii(self) -> bool:
         """Whether it can be written without SMTPUTF8 (RFC 6531 §3.2)."""
         return self.local.isascii() and self.domain.isascii()
+
+    def in_ascii(self) -> Mailbox:
+        """Return it with its domain in A-labels where that makes it ASCII; the same otherwise (RFC 6531 §3.2)."""
+        return Mailbox(self.local, self.ascii_domain) if self.local.isascii() and not self.is_ascii else self
 
     def without_detail(self, separator: str) -> Mailbox:
         """Return the address without ``+detail`` (RFC 5233); the same if there is none."""

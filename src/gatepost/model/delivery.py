@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 __all__ = ["Cause", "Deferred", "Delivered", "Failed", "RemoteReply", "Result"]
 
-_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
+_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
