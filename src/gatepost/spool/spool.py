@@ -107,9 +107,15 @@ class Settlement:
 
 
 class Content(Protocol):
-    """The octets of a message, read in pieces: header first, CRLF line endings, not dot-stuffed."""
+    """The octets of a message: header first, CRLF line endings, not dot-stuffed.
+
+    Attributes:
+        size_bytes: how many there are.
+        inline: all of them, if the message is small and lies in memory anyway; otherwise None.
+    """
 
     size_bytes: int
+    inline: bytes | None
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the content from its start; can be called again."""
@@ -219,6 +225,9 @@ class Spool(Protocol):
 
     async def settle(self, message_id: MessageId, settlement: Settlement) -> tuple[Receipt, ...]:
         """Write down what an attempt came to, and keep its bounces; return their receipts.
+
+        A settlement counts as an attempt of the entry.  For a message that is not there (any more) nothing is
+        written, and there are no receipts.
 
         Raises:
             SpoolUnavailable: nothing of it is written down; keep it and try again.

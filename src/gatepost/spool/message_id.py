@@ -1,0 +1,50 @@
+"""Names for messages: sixteen letters and digits, in the order of their making, never the same twice.
+
+Fifty-two bits are microseconds since the epoch, twenty-eight are random: unique over workers and restarts, also when
+the clock is set back.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Final
+
+from gatepost.model.clock import Clock
+from gatepost.model.envelope import MessageId
+
+__all__ = ["MessageIds", "is_message_id"]
+
+# Crockford's base 32: in the order of ASCII, one case, and no i, l, o or u to take for something else.
+_DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS: Final = tuple(high + low for high in _DIGITS for low in _DIGITS)
+_PATTERN: Final = re.compile(f"[{_DIGITS}]{{16}}")
+
+
+def is_message_id(text: str) -> bool:
+    """Tell whether *text* has the form of a name of ours."""
+    return _PATTERN.fullmatch(text) is not None
+
+
+class MessageIds:
+    """Makes names; each sorts after the one before."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+
+    def make(self) -> MessageId:
+        """Return a new name."""
+        self._last = max(int(self._clock.now() * 1_000_000), self._last + 1)
+        number = (self._last & 0xFFFFFFFFFFFFF) << 28 | secrets.randbits(28)
+        pairs = _PAIRS
+        return MessageId(
+            pairs[number >> 70]
+            + pairs[number >> 60 & 1023]
+            + pairs[number >> 50 & 1023]
+            + pairs[number >> 40 & 1023]
+            + pairs[number >> 30 & 1023]
+            + pairs[number >> 20 & 1023]
+            + pairs[number >> 10 & 1023]
+            + pairs[number & 1023]
+        )

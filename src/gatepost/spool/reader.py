@@ -1,0 +1,150 @@
+"""Reading the database of a spool: keyed look-ups and short pages, each over when it returns.
+
+`open_reader` reads a spool beside the server that works on it, and takes no lock::
+
+    with open_reader(path) as reader:
+        for entry in reader.list(): ...
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from gatepost.errors import SpoolUnavailable
+from gatepost.model.envelope import MessageId
+from gatepost.spool.body import PIECE_BYTES
+from gatepost.spool.files import Files
+from gatepost.spool.row import COLUMNS, Row, entry_of
+from gatepost.spool.schema import BODY_FOLDER, connect_reader
+from gatepost.spool.spool import Entry
+from gatepost.spool.trouble import spool_error
+
+__all__ = ["Reader", "SpoolReader", "open_reader"]
+
+_ROW: Final = f"SELECT {COLUMNS} FROM message WHERE id = ?"  # noqa: S608 - a constant of ours
+_PAGE: Final = f"SELECT {COLUMNS} FROM message WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
+_DUE: Final = "SELECT id FROM message WHERE held = 0 AND (due, id) > (?, ?) AND due <= ? ORDER BY due, id LIMIT ?"
+_NEXT: Final = "SELECT due, id FROM message WHERE held = 0 AND (due, id) > (?, ?) ORDER BY due, id LIMIT ?"
+_START: Final = (float("-inf"), "")
+_OCTETS: Final = "SELECT octets FROM content WHERE id = ?"
+_COUNT: Final = "SELECT count(*) FROM message"
+
+
+class Reader:
+    """Questions to one read-only connection; it fetches all of each answer, so no transaction stays open.
+
+    Every method raises `SpoolUnavailable` when the database cannot be read.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def row(self, message_id: MessageId) -> Row | None:
+        """Read the row of a message; None if there is none."""
+        rows = self._ask(_ROW, message_id)
+        return rows[0] if rows else None
+
+    def octets(self, message_id: MessageId) -> bytes:
+        """Read what the database holds of the content: the header section, and the body unless it lies in a file."""
+        rows = self._ask(_OCTETS, message_id)
+        if not rows:
+            raise SpoolUnavailable(f"the content of message {message_id} is not in the spool")
+        octets: bytes = rows[0][0]
+        return octets
+
+    def due(
+        self, before: float, limit: int, after: tuple[float, str] | None, skip: frozenset[MessageId]
+    ) -> list[MessageId]:
+        """List messages not on hold that are due, behind *after* and without those in *skip*, by due time and name."""
+        names = [name for (name,) in self._ask(_DUE, *(after or _START), before, limit + len(skip))]
+        return [name for name in names if name not in skip][:limit]
+
+    def next_due(self, after: tuple[float, str] | None, skip: frozenset[MessageId]) -> float | None:
+        """Return when the next message behind *after* and not in *skip* is due."""
+        rows = self._ask(_NEXT, *(after or _START), len(skip) + 1)
+        return next((due for due, name in rows if name not in skip), None)
+
+    def page(self, after: MessageId | None, limit: int) -> list[Entry]:
+        """Read the entries after *after*, in the order of their names."""
+        return [entry_of(row) for row in self._ask(_PAGE, after or "", limit)]
+
+    def count(self) -> int:
+        """Count the messages."""
+        number: int = self._ask(_COUNT)[0][0]
+        return number
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _ask(self, question: str, *values: object) -> list[Any]:
+        try:
+            return self._connection.execute(question, values).fetchall()
+        except sqlite3.Error as error:
+            raise spool_error(error) from error
+
+
+class SpoolReader:
+    """A spool to look at only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._bodies = folder / BODY_FOLDER
+        self._files = Files()
+        self._reader = Reader(connect_reader(folder, timeout=5.0))
+
+    def entry(self, message_id: MessageId) -> Entry | None:
+        """Read one entry; None if it is not there (any more)."""
+        row = self._reader.row(message_id)
+        return None if row is None else entry_of(row)
+
+    def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
+        """List entries in the order of acceptance, a page at a time."""
+        return self._reader.page(after, limit)
+
+    def count(self) -> int:
+        """Return how many messages lie here."""
+        return self._reader.count()
+
+    def content(self, entry: Entry) -> Iterator[bytes]:
+        """Yield the content from its start.
+
+        Raises:
+            SpoolUnavailable: it cannot be read, or is gone by now.
+        """
+        row = self._reader.row(entry.id)
+        if row is None:
+            raise SpoolUnavailable(f"message {entry.id} is not in the spool any more")
+        yield self._reader.octets(entry.id)
+        file_bytes, offset = row[6] or 0, 0
+        while offset < file_bytes:
+            try:
+                piece = self._files.read(self._bodies / entry.id, PIECE_BYTES, offset)
+            except OSError as error:
+                raise spool_error(error) from error
+            if not piece:
+                raise SpoolUnavailable(f"the body of message {entry.id} is shorter than it was")
+            offset += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        """Let go of the database; makes no checkpoint."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_reader(path: Path) -> SpoolReader:
+    """Open the spool at *path* to read, whether or not a server works on it.
+
+    Raises:
+        SpoolUnavailable: there is none, or it cannot be read.
+        ConfigError: a newer gatepost wrote it.
+    """
+    return SpoolReader(path)

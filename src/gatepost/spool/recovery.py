@@ -1,0 +1,83 @@
+"""At open: what was half written goes, what lost its content is held back and said aloud.
+
+What was accepted stays, and what was in flight is due as it was: a claim lives in the memory of the process that made
+it, and ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from gatepost.model.envelope import MessageId
+from gatepost.spool.files import Files
+from gatepost.spool.row import COLUMNS, encode_progress, entry_of
+
+__all__ = ["Recovered", "recover"]
+
+_LOST: Final = "451 4.3.0 the body of this message is missing from the spool"
+_ROW: Final = f"SELECT {COLUMNS} FROM message WHERE id = ?"  # noqa: S608 - a constant of ours
+_FILED: Final = "SELECT id, file_bytes FROM message WHERE file_bytes IS NOT NULL AND id > ? ORDER BY id LIMIT 1000"
+_HAS_FILE: Final = "SELECT 1 FROM message WHERE id = ? AND file_bytes IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What was found.
+
+    Args:
+        removed: files of bodies that were never accepted, or whose message was finished.
+        lost: messages whose body is missing or not whole; they are on hold.
+    """
+
+    removed: int
+    lost: tuple[MessageId, ...]
+
+
+def recover(connection: sqlite3.Connection, bodies: Path, files: Files) -> Recovered:
+    """Bring rows and files together; nothing per message is kept in memory.
+
+    Raises:
+        sqlite3.Error: the database cannot be read or written.
+        OSError: the folder cannot be listed.
+    """
+    return Recovered(_remove_orphans(connection, bodies, files), tuple(_hold_lost(connection, bodies)))
+
+
+def _remove_orphans(connection: sqlite3.Connection, bodies: Path, files: Files) -> int:
+    removed = 0
+    for path in bodies.iterdir():
+        if connection.execute(_HAS_FILE, (path.name,)).fetchone() is None:
+            # One that cannot be removed, on a disk that is read-only now, harms nobody.
+            with contextlib.suppress(OSError):
+                files.remove(path)
+                removed += 1
+    return removed
+
+
+def _hold_lost(connection: sqlite3.Connection, bodies: Path) -> list[MessageId]:
+    lost: list[MessageId] = []
+    after = ""
+    while page := connection.execute(_FILED, (after,)).fetchall():
+        after = page[-1][0]
+        for name, file_bytes in page:
+            try:
+                is_whole = (bodies / name).stat().st_size == file_bytes
+            except FileNotFoundError:
+                is_whole = False
+            except OSError:
+                # It may be readable later; until then reading it says so.
+                continue
+            if not is_whole:
+                _hold(connection, name)
+                lost.append(name)
+    return lost
+
+
+def _hold(connection: sqlite3.Connection, name: MessageId) -> None:
+    entry = entry_of(connection.execute(_ROW, (name,)).fetchone())
+    progress = encode_progress(tuple([replace(each, reply=_LOST) for each in entry.progress]))
+    connection.execute("UPDATE message SET held = 1, progress = ? WHERE id = ?", (progress, name))

@@ -1,0 +1,72 @@
+"""Is there room for more mail?  The last of the disk is kept for what we must still write down about mail we have."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from gatepost.errors import SpoolFull, SpoolUnavailable
+from gatepost.model.clock import Clock
+from gatepost.spool.files import Files
+
+__all__ = ["Room"]
+
+# How long an answer of the file system holds, in seconds; what we take meanwhile is counted.
+_FRESH: Final = 1.0
+
+
+class Room:
+    """Watches the free space and inodes of the file system that holds *folder*.
+
+    Args:
+        folder: any folder there.
+        reserve_bytes: what new mail must leave free.
+        clock: for the age of the last answer.
+        files: how to ask.
+    """
+
+    def __init__(self, folder: Path, reserve_bytes: int, clock: Clock, files: Files) -> None:
+        self._folder = folder
+        self._reserve_bytes = reserve_bytes
+        self._clock = clock
+        self._files = files
+        self._asked_at = float("-inf")
+        self._free_bytes = 0
+        self._trouble = ""
+
+    def take(self, count: int) -> None:
+        """Note that *count* octets were written, until the file system is asked again."""
+        self._free_bytes -= count
+
+    def check(self, *, begun: bool = False) -> None:
+        """See that there is room: a message that has begun may use half of the reserve.
+
+        Raises:
+            SpoolFull: there is not.
+            SpoolUnavailable: nothing can be written there.
+        """
+        now = self._clock.monotonic()
+        if not 0 <= now - self._asked_at < _FRESH:
+            self._ask()
+            self._asked_at = now
+        if self._trouble:
+            raise SpoolUnavailable(self._trouble)
+        if self._free_bytes < (self._reserve_bytes // 2 if begun else self._reserve_bytes):
+            self._asked_at = float("-inf")
+            raise SpoolFull("the spool's file system has no room beyond the reserve")
+
+    def _ask(self) -> None:
+        self._trouble = ""
+        try:
+            answer = self._files.statvfs(self._folder)
+        except OSError as error:
+            self._trouble = f"the spool's file system does not answer: {error.strerror}"
+            return
+        if answer.f_flag & os.ST_RDONLY:
+            self._trouble = "the spool's file system is read-only"
+        # Some file systems make inodes as they need them, and say 0 of 0.
+        elif answer.f_files and answer.f_favail < min(256, answer.f_files // 20):
+            self._free_bytes = 0
+        else:
+            self._free_bytes = answer.f_bavail * answer.f_frsize

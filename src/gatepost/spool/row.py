@@ -1,0 +1,115 @@
+"""An entry as a row of the database, and back: the envelope and the progress of its recipients are compact JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from gatepost.errors import SpoolUnavailable
+from gatepost.model.address import Mailbox
+from gatepost.model.envelope import Body, Envelope, MessageId, Recipient
+from gatepost.spool.spool import Entry, Progress, Status
+
+__all__ = ["COLUMNS", "Row", "encode_progress", "entry_of", "fresh_progress", "row_of"]
+
+COLUMNS: Final = "id, due, held, accepted_at, attempts, stalled, file_bytes, envelope, progress"
+
+Row = tuple[MessageId, float, int, float, int, float, int | None, str, str]
+"""What `COLUMNS` name.  `file_bytes` is the length of a body that lies in a file, None when it lies in the database."""
+
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def fresh_progress(envelope: Envelope) -> tuple[Progress, ...]:
+    """Return the progress of a message that was never tried."""
+    return tuple([Progress(recipient) for recipient in envelope.recipients])
+
+
+def row_of(entry: Entry, file_bytes: int | None) -> Row:
+    """Write *entry* as a row."""
+    return (
+        entry.id,
+        entry.due,
+        int(entry.is_held),
+        entry.accepted_at,
+        entry.attempts,
+        entry.stalled,
+        file_bytes,
+        _encode_envelope(entry.envelope),
+        encode_progress(entry.progress),
+    )
+
+
+def entry_of(row: Row) -> Entry:
+    """Read an entry from its row.
+
+    Raises:
+        SpoolUnavailable: the row is not one that we wrote.
+    """
+    name, due, held, accepted_at, attempts, stalled, _, envelope_text, progress_text = row
+    try:
+        envelope = _decode_envelope(envelope_text)
+        progress = _decode_progress(progress_text, envelope.recipients) if progress_text else fresh_progress(envelope)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SpoolUnavailable(f"the row of message {name} cannot be read: {error!r}") from error
+    return Entry(name, envelope, accepted_at, due, attempts, stalled, bool(held), progress)
+
+
+def _encode_envelope(envelope: Envelope) -> str:
+    reverse_path = envelope.reverse_path
+    # Only what is not the default: a usual envelope is 100 octets.
+    fields: dict[str, Any] = {
+        "from": None if reverse_path is None else f"{reverse_path.local}@{reverse_path.domain}",
+        "to": [f"{each.mailbox.local}@{each.mailbox.domain}" for each in envelope.recipients],
+        "size": envelope.size_bytes,
+        "header": envelope.header_bytes,
+    }
+    if envelope.account:
+        fields["account"] = envelope.account
+    if envelope.credential:
+        fields["credential"] = envelope.credential
+    if envelope.body is not Body.SEVEN_BIT:
+        fields["body"] = envelope.body.value
+    if envelope.smtputf8:
+        fields["smtputf8"] = True
+    if envelope.sandbox:
+        fields["sandbox"] = True
+    return _encode(fields)
+
+
+def _decode_envelope(text: str) -> Envelope:
+    fields = json.loads(text)
+    reverse_path = fields["from"]
+    return Envelope(
+        reverse_path=None if reverse_path is None else _mailbox(reverse_path),
+        recipients=tuple([Recipient(_mailbox(each)) for each in fields["to"]]),
+        body=Body(fields["body"]) if "body" in fields else Body.SEVEN_BIT,
+        smtputf8=fields.get("smtputf8", False),
+        account=fields.get("account", ""),
+        credential=fields.get("credential", ""),
+        header_bytes=fields["header"],
+        size_bytes=fields["size"],
+        sandbox=fields.get("sandbox", False),
+    )
+
+
+def _mailbox(text: str) -> Mailbox:
+    # The local part stands here without quotes and may hold an @; a domain cannot.
+    local, _, domain = text.rpartition("@")
+    return Mailbox(local, domain)
+
+
+def encode_progress(progress: tuple[Progress, ...]) -> str:
+    """Write the recipients' states; those of a message that was never tried are the empty text."""
+    if all(each.attempts == 0 and each == Progress(each.recipient) for each in progress):
+        return ""
+    return _encode([[each.status.value, each.attempts, each.reply, each.next_hop, each.at] for each in progress])
+
+
+def _decode_progress(text: str, recipients: tuple[Recipient, ...]) -> tuple[Progress, ...]:
+    return tuple(
+        [
+            Progress(recipient, Status(status), attempts, reply, next_hop, at)
+            for recipient, (status, attempts, reply, next_hop, at) in zip(recipients, json.loads(text), strict=True)
+        ]
+    )

@@ -1,0 +1,282 @@
+"""The one thread that writes the database: it takes all that waits, and commits it as one transaction.
+
+A thousand messages a second share a few syncs this way.  A change is written whole or not at all; its caller hears of
+it after the commit, one wake-up of the loop for all of a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gatepost.errors import SpoolUnavailable
+from gatepost.model.envelope import MessageId
+from gatepost.spool.row import Row
+from gatepost.spool.spool import Entry
+from gatepost.spool.trouble import spool_error
+
+__all__ = ["Change", "Fate", "Update", "Writer"]
+
+Update = tuple[float, int, float, int, str, MessageId]
+"""New due, held, stalled, attempts and progress of a message, and its name."""
+
+# One transaction holds so many changes at most, more or less: what waits longer is not told late.
+_BATCH_LIMIT: Final = 512
+# A checkpoint is due when about so much was written to the log.
+_LOG_BYTES: Final = 8 << 20
+# Quiet for so many seconds: time to tidy up.
+_QUIET: Final = 1.0
+# Free pages are given back to the file system, some at a time, when they are more than these.
+_FREE_PAGES: Final = 4096
+_VACUUM_PAGES: Final = 512
+
+
+class Fate(enum.Enum):
+    """What became of a change."""
+
+    WAITS = "waits"
+    WRITTEN = "written"
+    DROPPED = "dropped"  # its caller went away before the writer took it
+    FAILED = "failed"  # it was rolled back
+    DOUBTFUL = "doubtful"  # the commit itself failed: after a crash, before the next commit, it might still appear
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """What one caller wants written, whole or not at all.
+
+    Args:
+        future: who waits for it.
+        entries: messages that are new, each with the length of its body's file, if it has one.
+        messages: their rows.
+        contents: their names and what the database keeps of their contents.
+        updates: new states of messages.
+        removed: messages that are finished.
+        body: the body file that `messages` names, if any.
+        finished_body: the body file of `removed`, if any.
+        can_drop: whether it need not be written when nobody waits for it any more.
+    """
+
+    future: asyncio.Future[None]
+    entries: tuple[tuple[Entry, int | None], ...] = ()
+    messages: tuple[Row, ...] = ()
+    contents: tuple[tuple[MessageId, bytes | bytearray], ...] = ()
+    updates: tuple[Update, ...] = ()
+    removed: tuple[MessageId, ...] = ()
+    body: MessageId | None = None
+    finished_body: MessageId | None = None
+    can_drop: bool = False
+    fate: Fate = Fate.WAITS
+    error: SpoolUnavailable | None = None
+
+    def fail(self, error: SpoolUnavailable, fate: Fate = Fate.FAILED) -> None:
+        """Note why it was not written."""
+        self.fate = fate
+        self.error = error
+
+
+class _Many:
+    """A statement for many rows at once: one step of SQLite, so the lock of the interpreter changes hands once."""
+
+    _SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
+
+    def __init__(self, start: str, row: str, end: str = "") -> None:
+        self._texts = tuple((size, f"{start}{','.join([row] * size)}{end}") for size in self._SIZES)
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Run it for all *rows*."""
+        done = 0
+        for size, text in self._texts:
+            while len(rows) - done >= size:
+                connection.execute(text, [value for row in rows[done : done + size] for value in row])
+                done += size
+
+
+_INSERT_MESSAGES = _Many("INSERT INTO message VALUES ", "(?,?,?,?,?,?,?,?,?)")
+_INSERT_CONTENTS = _Many("INSERT INTO content VALUES ", "(?,?)")
+_DELETE_MESSAGES = _Many("DELETE FROM message WHERE id IN (", "?", ")")
+_DELETE_CONTENTS = _Many("DELETE FROM content WHERE id IN (", "?", ")")
+_UPDATE = "UPDATE message SET due = ?, held = ?, stalled = ?, attempts = ?, progress = ? WHERE id = ?"
+
+
+class Writer:
+    """Owns the only connection that writes and makes checkpoints.
+
+    Args:
+        connection: the database, brought up to date.
+        connect: opens it anew, when an error has left the connection unusable.
+        tell: called in the loop with each batch, once its fate is known.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        connect: Callable[[], sqlite3.Connection],
+        tell: Callable[[Sequence[Change]], None],
+    ) -> None:
+        self._connection: sqlite3.Connection | None = connection
+        self._connect = connect
+        self._tell = tell
+        self._queue: queue.SimpleQueue[list[Change] | None] = queue.SimpleQueue()
+        self._log_bytes = 0
+        self._is_untidy = False
+        self._is_stopping = False
+        # A daemon: a process that forgot to close its spool can end, and loses nothing that it was told is kept.
+        self._thread = threading.Thread(target=self._run, name="gatepost-spool-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, changes: list[Change]) -> None:
+        """Hand over *changes*: as one transaction, if nothing hinders."""
+        self._queue.put(changes)
+
+    def stop(self) -> None:
+        """Write what waits, end the thread and close the connection; waits for all of it."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def close(self) -> None:
+        """Close the connection, after `stop`: the last one to close makes the last checkpoint."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _run(self) -> None:
+        batch: list[Change] = []
+        try:
+            while not self._is_stopping:
+                batch = self._take()
+                if batch:
+                    self._write(batch)
+                    self._report(batch)
+                    batch = []
+                    if self._log_bytes >= _LOG_BYTES:
+                        self._checkpoint()
+        finally:
+            # Only a fault of ours ends the thread early; nobody may then wait for ever.
+            self._is_stopping = True
+            while not self._queue.empty():
+                batch += self._queue.get() or []
+            for change in batch:
+                if change.fate is Fate.WAITS:
+                    change.fail(SpoolUnavailable("the spool's writer has ended"))
+            self._report(batch)
+
+    def _take(self) -> list[Change]:
+        try:
+            first = self._queue.get(timeout=_QUIET if self._is_untidy else None)
+        except queue.Empty:
+            self._tidy()
+            return []
+        batch: list[Change] = []
+        while first is not None:
+            batch += first
+            if len(batch) >= _BATCH_LIMIT or self._queue.empty():
+                return batch
+            first = self._queue.get()
+        self._is_stopping = True
+        return batch
+
+    def _report(self, batch: Sequence[Change]) -> None:
+        if batch:
+            loop = batch[0].future.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._tell, batch)
+
+    def _write(self, batch: Sequence[Change]) -> None:
+        live = []
+        for change in batch:
+            if change.can_drop and change.future.cancelled():
+                change.fate = Fate.DROPPED
+            else:
+                live.append(change)
+        if not live or self._commit(live) or len(live) == 1:
+            return
+        # One of them may be at fault, or too large for the room that is left: each alone, once.  What frees room and
+        # what tells of mail already sent comes first; when the disk takes nothing at all, new mail is not even tried.
+        works = True
+        for change in sorted(live, key=lambda each: bool(each.messages and not each.removed and not each.updates)):
+            if works or change.removed or change.updates:
+                works = self._commit([change])
+
+    def _commit(self, changes: Sequence[Change]) -> bool:
+        fate = Fate.FAILED
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            _apply(connection, changes)
+            fate = Fate.DOUBTFUL
+            connection.execute("COMMIT")
+        except (sqlite3.Error, OSError, ValueError, OverflowError, SpoolUnavailable) as error:
+            reason = spool_error(error)
+            self._roll_back()
+            for change in changes:
+                # Tried alone after its batch: the doubt of the first time stays.
+                change.fail(reason, Fate.DOUBTFUL if change.fate is Fate.DOUBTFUL else fate)
+            return False
+        for change in changes:
+            change.fate = Fate.WRITTEN
+            change.error = None
+            self._log_bytes += 4096 * (2 + len(change.removed) + len(change.messages))
+            self._log_bytes += sum([len(octets) for _, octets in change.contents])
+        self._is_untidy = True
+        return True
+
+    def _roll_back(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            # Its state is unknown: the next batch begins with a new one.
+            connection.close()
+            self._connection = None
+
+    def _tidy(self) -> None:
+        # One short step at a time, so that what comes meanwhile does not wait.
+        self._is_untidy = False
+        if self._log_bytes:
+            self._checkpoint()
+        if self._connection is None:
+            return
+        try:
+            free = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
+            if free > _FREE_PAGES:
+                self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+                self._log_bytes += 4096 * _VACUUM_PAGES
+                self._is_untidy = True
+        except sqlite3.Error:
+            self._roll_back()
+
+    def _checkpoint(self) -> None:
+        self._log_bytes = 0
+        if self._connection is None:
+            return
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:
+            # Nothing is lost: the log keeps what the database file lacks, and the next one tries again.
+            self._is_untidy = True
+
+
+def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+    removed = [(name,) for change in changes for name in change.removed]
+    if removed:
+        _DELETE_MESSAGES.run(connection, removed)
+        _DELETE_CONTENTS.run(connection, removed)
+    for change in changes:
+        for update in change.updates:
+            connection.execute(_UPDATE, update)
+    messages = [row for change in changes for row in change.messages]
+    if messages:
+        _INSERT_MESSAGES.run(connection, messages)
+        _INSERT_CONTENTS.run(connection, [row for change in changes for row in change.contents])
