@@ -1,0 +1,21 @@
+"""Fixtures that every kind of test may ask for: certificates made on the fly, and the rule for tests that need root."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from servers import Authority
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked ``root`` for everybody else."""
+    if item.get_closest_marker("root") is not None and os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return a certificate authority, with a certificate of its for localhost and 127.0.0.1."""
+    return Authority(tmp_path_factory.mktemp("certificates"))

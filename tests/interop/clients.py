@@ -1,0 +1,386 @@
+"""Other people's mail programs, each driven the same way: log in with one mechanism and submit one message.
+
+A program that is not here skips its test, naming its Debian package.  A login that is refused is `Refused`, whatever
+way the program has to say so; anything else that goes wrong is an error of the test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import smtplib
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import aiosmtplib
+
+from interop.exchanges import EXCHANGES
+from servers import program
+
+__all__ = ["CLIENTS", "Client", "Refused", "Submission"]
+
+SECONDS = 60
+
+
+class Refused(Exception):
+    """The login was refused, says the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What to submit, where, and how to log in there.
+
+    Args:
+        secret: the password, or the access token for XOAUTH2.
+        message: with CRLF, not dot-stuffed.
+        ca: certificate authority to trust, alone.
+        folder: an empty folder for the client's files.
+    """
+
+    port: int
+    tls: Literal["starttls", "implicit"]
+    mechanism: str
+    login: str
+    secret: str
+    sender: str
+    recipient: str
+    message: bytes
+    ca: Path
+    folder: Path
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """Return a context that trusts *ca* alone."""
+        return ssl.create_default_context(cafile=str(self.ca))
+
+    def write_message(self, *, crlf: bool) -> Path:
+        """Write the message into a file; return its path."""
+        path = self.folder / "message"
+        path.write_bytes(self.message if crlf else self.message.replace(b"\r\n", b"\n"))
+        return path
+
+
+Send = Callable[[Submission], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A mail program and the mechanisms it has."""
+
+    send: Send
+    mechanisms: tuple[str, ...]
+
+
+def run(arguments: list[str], refusal: str, *, stdin: Path | None = None, home: Path) -> None:
+    """Run a program to its end; *refusal* is what it prints when the login is refused."""
+    with stdin.open("rb") if stdin else contextlib.nullcontext(subprocess.DEVNULL) as source:
+        done = subprocess.run(
+            arguments,
+            stdin=source,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(home), "LC_ALL": "C.UTF-8"},
+        )
+    if done.returncode == 0:
+        return
+    said = (done.stdout + done.stderr).decode(errors="replace")
+    if refusal in said:
+        raise Refused(said)
+    raise RuntimeError(f"{arguments[0]} ended with {done.returncode}:\n{said}")
+
+
+def swaks(it: Submission) -> None:
+    """Swaks (Perl); it ends the last line itself."""
+    data = it.folder / "data"
+    data.write_bytes(it.message.removesuffix(b"\r\n"))
+    run(
+        [
+            *(program("swaks"), "--server", f"localhost:{it.port}", "--helo", "client.example"),
+            *(["--tls"] if it.tls == "starttls" else ["--tls-on-connect"]),
+            *("--tls-verify", "--tls-ca-path", str(it.ca)),
+            *("--auth", it.mechanism, "--auth-user", it.login, "--auth-password", it.secret),
+            *("--from", it.sender, "--to", it.recipient, "--data", f"@{data}"),
+        ],
+        "535",
+        home=it.folder,
+    )
+
+
+def curl(it: Submission) -> None:
+    """curl; its XOAUTH2 comes without an initial response."""
+    secret = ["--oauth2-bearer", it.secret] if it.mechanism == "XOAUTH2" else []
+    run(
+        [
+            *(program("curl"), "--silent", "--show-error", "--ssl-reqd", "--cacert", str(it.ca)),
+            *("--url", f"{'smtp' if it.tls == 'starttls' else 'smtps'}://localhost:{it.port}/client.example"),
+            *(
+                "--login-options",
+                f"AUTH={it.mechanism}",
+                "--user",
+                f"{it.login}:{'' if secret else it.secret}",
+                *secret,
+            ),
+            *("--mail-from", it.sender, "--mail-rcpt", it.recipient),
+            *("--upload-file", str(it.write_message(crlf=True))),
+        ],
+        "Login denied",
+        home=it.folder,
+    )
+
+
+def msmtp(it: Submission) -> None:
+    """msmtp (GnuTLS, GNU SASL)."""
+    settings = it.folder / "msmtprc"
+    settings.touch(mode=0o600)
+    settings.write_text(
+        f"""\
+account default
+host localhost
+port {it.port}
+domain client.example
+tls on
+tls_starttls {"on" if it.tls == "starttls" else "off"}
+tls_trust_file {it.ca}
+auth {it.mechanism.lower()}
+user {it.login}
+password {it.secret}
+from {it.sender}
+"""
+    )
+    run(
+        [program("msmtp"), f"--file={settings}", "--", it.recipient],
+        "authentication failed",
+        stdin=it.write_message(crlf=False),
+        home=it.folder,
+    )
+
+
+class Talk:
+    """A session played by hand over two streams."""
+
+    def __init__(self, read: IO[bytes], write: IO[bytes]) -> None:
+        self.read = read
+        self.write = write
+
+    def say(self, line: bytes) -> None:
+        """Send a line."""
+        self.write.write(line + b"\r\n")
+        self.write.flush()
+
+    def hear(self, wanted: bytes) -> list[bytes]:
+        """Read one reply; its code must begin with *wanted*."""
+        lines = []
+        while True:
+            line = self.read.readline()
+            if not line:
+                raise RuntimeError(f"the connection ended after {lines!r}, wanted {wanted!r}")
+            lines.append(line)
+            if line[3:4] == b" ":
+                break
+        if line.startswith(b"535"):
+            raise Refused(line.decode())
+        if not line.startswith(wanted):
+            raise RuntimeError(f"wanted {wanted!r}, got {lines!r}")
+        return lines
+
+    def ask(self, line: bytes, wanted: bytes) -> list[bytes]:
+        """Send a line and read the reply."""
+        self.say(line)
+        return self.hear(wanted)
+
+    def log_in(self, it: Submission) -> None:
+        """Run the mechanism's exchange."""
+        exchange = EXCHANGES[it.mechanism](it.login, it.secret)
+        initial = next(exchange)
+        self.say(b" ".join([b"AUTH", it.mechanism.encode(), *([] if initial is None else [base64.b64encode(initial)])]))
+        while (reply := self.hear(b"")[-1]).startswith(b"334 "):
+            response = exchange.send(base64.b64decode(reply[4:], validate=False))
+            assert response is not None
+            self.say(base64.b64encode(response))
+        if not reply.startswith(b"235 "):
+            raise RuntimeError(f"AUTH: {reply!r}")
+
+    def submit(self, it: Submission) -> None:
+        """Send the message, one command at a time."""
+        # RFC 6152: the body is 8-bit.
+        self.ask(f"MAIL FROM:<{it.sender}> BODY=8BITMIME SIZE={len(it.message)}".encode(), b"250 2.1.0")
+        self.ask(f"RCPT TO:<{it.recipient}>".encode(), b"250 2.1.5")
+        self.ask(b"DATA", b"354")
+        stuffed = b"\r\n".join(b"." + line if line.startswith(b".") else line for line in it.message.split(b"\r\n"))
+        self.ask(stuffed + b".", b"250 2.0.0")
+        self.ask(b"QUIT", b"221")
+
+
+def s_client(it: Submission) -> None:
+    """openssl s_client, the session played by hand."""
+    with subprocess.Popen(
+        [
+            *(program("openssl"), "s_client", "-quiet", "-connect", f"localhost:{it.port}", "-CAfile", str(it.ca)),
+            *("-verify_return_error", "-verify_hostname", "localhost"),
+            *(["-starttls", "smtp", "-name", "client.example"] if it.tls == "starttls" else []),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            talk = Talk(process.stdout, process.stdin)
+            if it.tls == "implicit":  # else the greeting was for s_client
+                talk.hear(b"220 ")
+            assert any(it.mechanism in line.decode().split() for line in talk.ask(b"EHLO client.example", b"250 "))
+            talk.log_in(it)
+            talk.submit(it)
+        finally:
+            process.kill()
+
+
+def gsasl(it: Submission) -> None:
+    """GNU SASL's own program: it logs in, then hands lines through.  It knows STARTTLS, but not implicit TLS."""
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(implicit_tls(it)) if it.tls == "implicit" else it.port
+        process = stack.enter_context(
+            subprocess.Popen(
+                [
+                    # It waits for its input and then reads one line of it: what a buffer holds would wait for ever.
+                    *(program("stdbuf", "coreutils"), "-i0"),
+                    *(program("gsasl"), "--smtp", "--no-cb", "--quiet", f"--mechanism={it.mechanism}"),
+                    *(["--starttls", f"--x509-ca-file={it.ca}"] if it.tls == "starttls" else ["--no-starttls"]),
+                    *(f"--authentication-id={it.login}", "--authorization-id=", f"--password={it.secret}"),
+                    f"--connect=localhost:{port}",
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        )
+        stack.callback(process.kill)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in process.stdout:  # what either side says
+            if line.startswith(b"235 "):
+                break
+            if line.startswith(b"535 "):
+                raise Refused(line.decode())
+        else:
+            raise RuntimeError(f"gsasl ended with {process.wait()}")
+        Talk(process.stdout, process.stdin).submit(it)
+
+
+@contextlib.contextmanager
+def implicit_tls(it: Submission) -> Iterator[int]:
+    """Wrap one connection to a port of ours into TLS, for a program that has none; yield that port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def pump(source: socket.socket, sink: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while octets := source.recv(65536):
+                    sink.sendall(octets)
+            with contextlib.suppress(OSError):
+                sink.shutdown(socket.SHUT_RDWR)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                inner, _ = listener.accept()
+                with (
+                    inner,
+                    socket.create_connection(("localhost", it.port)) as plain,
+                    it.context.wrap_socket(plain, server_hostname="localhost") as outer,
+                ):
+                    back = threading.Thread(target=pump, args=(outer, inner))
+                    back.start()
+                    pump(inner, outer)
+                    back.join()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def smtplib_client(it: Submission) -> None:
+    """Python's smtplib; it has PLAIN, LOGIN and CRAM-MD5, and takes other exchanges."""
+    kind = smtplib.SMTP if it.tls == "starttls" else smtplib.SMTP_SSL
+    options = {} if it.tls == "starttls" else {"context": it.context}
+    with kind("localhost", it.port, local_hostname="client.example", timeout=SECONDS, **options) as client:
+        if it.tls == "starttls":
+            client.starttls(context=it.context)
+        client.ehlo()
+        assert it.mechanism in client.esmtp_features["auth"].split()
+        client.user, client.password = it.login, it.secret
+        own = {"PLAIN": client.auth_plain, "LOGIN": client.auth_login, "CRAM-MD5": client.auth_cram_md5}
+        try:
+            client.auth(it.mechanism, own.get(it.mechanism) or answers(it))
+        except smtplib.SMTPAuthenticationError as error:
+            if error.smtp_code != 535:
+                raise
+            raise Refused(str(error)) from error
+        client.sendmail(it.sender, [it.recipient], it.message, mail_options=["BODY=8BITMIME"])
+
+
+def answers(it: Submission) -> Callable[[bytes | None], str | None]:
+    """Return the exchange as smtplib wants it: a function of the challenge."""
+    exchange = EXCHANGES[it.mechanism](it.login, it.secret)
+
+    def answer(challenge: bytes | None = None) -> str | None:
+        response = next(exchange) if challenge is None else exchange.send(challenge)
+        return None if response is None else response.decode()
+
+    return answer
+
+
+def aiosmtplib_client(it: Submission) -> None:
+    """aiosmtplib."""
+
+    async def send() -> None:
+        client = aiosmtplib.SMTP(
+            hostname="localhost",
+            port=it.port,
+            local_hostname="client.example",
+            use_tls=it.tls == "implicit",
+            start_tls=it.tls == "starttls",
+            tls_context=it.context,
+            timeout=SECONDS,
+        )
+        async with client:
+            await client.ehlo()
+            log_in = {
+                "PLAIN": client.auth_plain,
+                "LOGIN": client.auth_login,
+                "CRAM-MD5": client.auth_crammd5,
+                "XOAUTH2": client.auth_xoauth2,
+            }[it.mechanism]
+            try:
+                await log_in(it.login, it.secret)
+            except aiosmtplib.SMTPAuthenticationError as error:
+                if error.code != 535:
+                    raise
+                raise Refused(str(error)) from error
+            await client.sendmail(it.sender, [it.recipient], it.message, mail_options=["BODY=8BITMIME"])
+
+    asyncio.run(send())
+
+
+# What each has on Debian 12: its curl is built without GNU SASL, its swaks knows neither SCRAM nor XOAUTH2.
+CLIENTS = {
+    "swaks": Client(swaks, ("PLAIN", "LOGIN", "CRAM-MD5")),
+    "curl": Client(curl, ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2")),
+    "msmtp": Client(msmtp, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "XOAUTH2")),
+    "gsasl": Client(gsasl, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256")),
+    "s_client": Client(s_client, tuple(EXCHANGES)),
+    "smtplib": Client(smtplib_client, tuple(EXCHANGES)),
+    "aiosmtplib": Client(aiosmtplib_client, ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2")),
+}

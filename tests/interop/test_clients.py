@@ -1,0 +1,195 @@
+"""Real mail clients submit over both kinds of TLS with each mechanism they have; a real Postfix gets the octets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey
+
+from interop.clients import CLIENTS, Refused, Submission
+from interop.conftest import LOGIN, Issuer
+from servers import Authority, Gatepost, Postfix, wait_for
+
+ROWS = [
+    pytest.param(name, mechanism, tls, id=f"{name}-{mechanism}-{tls}")
+    for name, client in CLIENTS.items()
+    for mechanism in client.mechanisms
+    for tls in ("starttls", "implicit")
+]
+
+# What clients, servers and their authors get wrong: dots, octets above 127, the longest line, blanks at the ends.
+BODY = (
+    b".\r\n"
+    b".one dot\r\n"
+    b"..two dots\r\n"
+    b"From here on\r\n"
+    b"Bcc: not a header field\r\n"
+    b"\r\n"
+    b"tab and blanks at the end\t  \r\n"
+    b"  and at the beginning\r\n" + "Grüße, 你好, \N{OWL}\r\n".encode() + b"=41 =\r\n" + b"x" * 998 + b"\r\n"
+    b"the last line but three\r\n"
+    b"\r\n"
+    b"..\r\n"
+    b"\r\n"
+    b"\r\n"
+)
+
+
+def message(recipient: str, subject: str) -> bytes:
+    """Return a message that needs no mending."""
+    return (
+        b"".join(
+            line.encode() + b"\r\n"
+            for line in (
+                f"From: Tim <{LOGIN}>",
+                f"To: {recipient}",
+                f"Subject: {subject}",
+                " \tfolded, with a blank before the end ",
+                "Date: Sat, 21 Nov 2026 04:10:30 +0000",
+                f"Message-ID: <{subject}@sender.example>",
+                "MIME-Version: 1.0",
+                "Content-Type: text/plain; charset=utf-8",
+                "Content-Transfer-Encoding: 8bit",
+                "x-odd-CASE:no blank after the colon",
+            )
+        )
+        + b"\r\n"
+        + BODY
+    )
+
+
+def added_fields(received: bytes, sent: bytes) -> list[str]:
+    """Return the names of the fields above *sent*, which must be the end of *received*, octet for octet."""
+    assert received.endswith(sent), f"what arrived is not what was sent:\n{received!r}\n{sent!r}"
+    above = received[: -len(sent)]
+    assert re.fullmatch(rb"(?:[A-Za-z-]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*", above), above
+    return re.findall(r"^([A-Za-z-]+):", above.decode("ascii"), re.MULTILINE)
+
+
+def submission(
+    server: Gatepost, authority: Authority, folder: Path, mechanism: str, tls: str, secret: str, recipient: str
+) -> Submission:
+    return Submission(
+        port=server.starttls_port if tls == "starttls" else server.implicit_port,
+        tls=tls,
+        mechanism=mechanism,
+        login=LOGIN,
+        secret=secret,
+        sender=LOGIN,
+        recipient=recipient,
+        message=message(recipient, recipient.partition("@")[0]),
+        ca=authority.ca,
+        folder=folder,
+    )
+
+
+@pytest.mark.root
+@pytest.mark.rfc("6409 §8")
+@pytest.mark.parametrize(("client", "mechanism", "tls"), ROWS)
+def test_a_message_reaches_the_next_hop_octet_for_octet(
+    client: str,
+    mechanism: str,
+    tls: str,
+    server: Gatepost,
+    next_hop: Postfix,
+    authority: Authority,
+    issuer: Issuer,
+    secret: str,
+    tmp_path: Path,
+) -> None:
+    recipient = f"{client}-{mechanism}-{tls}@{next_hop.domain}".lower().replace("_", "-")
+    it = submission(
+        server,
+        authority,
+        tmp_path,
+        mechanism,
+        tls,
+        issuer.token(LOGIN) if mechanism == "XOAUTH2" else secret,
+        recipient,
+    )
+
+    CLIENTS[client].send(it)
+
+    (received,) = wait_for(f"mail for {recipient}", lambda: next_hop.messages(recipient))
+    fields = added_fields(received, it.message)
+    assert fields == ["Return-Path", "X-Original-To", "Delivered-To", "Received", "Received"]
+    assert received.startswith(f"Return-Path: <{LOGIN}>\r\n".encode())
+    ours = received[: -len(it.message)].split(b"Received: ")[2]
+    assert b"127.0.0.1" not in ours, "the client's address is nobody's business"
+    # RFC 3848 §1: the protocol's name says that the session was encrypted and authenticated.
+    assert re.search(rb"\bwith ESMTPSA\b", ours), ours
+    accepted = logged(server, "message accepted", lambda line: recipient in line["recipients"])
+    login = logged(server, "login succeeded", lambda line: line["session"] == accepted["session"])
+    assert (login["login"], login["mechanism"]) == (LOGIN, mechanism)
+    assert it.secret not in server.log.read_text()
+
+
+def logged(server: Gatepost, event: str, which: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return the one log line about *event* that is meant; lines are written a moment after the fact."""
+    (line,) = wait_for(event, lambda: [line for line in server.lines() if line["event"] == event and which(line)])
+    return line
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("client", "mechanism"),
+    [
+        pytest.param(name, mechanism, id=f"{name}-{mechanism}")
+        for name, client in CLIENTS.items()
+        for mechanism in client.mechanisms
+    ],
+)
+def test_a_wrong_secret_ends_in_the_clients_own_failure(
+    client: str,
+    mechanism: str,
+    server: Gatepost,
+    next_hop: Postfix,
+    authority: Authority,
+    issuer: Issuer,
+    secret: str,
+    tmp_path: Path,
+) -> None:
+    if mechanism == "XOAUTH2":
+        wrong = issuer.token(LOGIN, key=ECKey.generate_key("P-256", {"kid": "interop"}))
+    else:
+        wrong = secret[:-1] + ("a" if secret[-1] != "a" else "b")
+    recipient = f"nobody-{client}-{mechanism}@{next_hop.domain}".lower().replace("_", "-")
+
+    with pytest.raises(Refused):
+        CLIENTS[client].send(submission(server, authority, tmp_path, mechanism, "starttls", wrong, recipient))
+
+    assert not any(recipient in line.get("recipients", ()) for line in server.lines())
+    assert wrong not in server.log.read_text()
+
+
+@pytest.mark.root
+def test_an_expired_token_is_refused(
+    server: Gatepost, next_hop: Postfix, authority: Authority, issuer: Issuer, secret: str, tmp_path: Path
+) -> None:
+    token = issuer.token(LOGIN, lifetime=-600)
+
+    with pytest.raises(Refused):
+        CLIENTS["smtplib"].send(
+            submission(server, authority, tmp_path, "XOAUTH2", "implicit", token, f"expired@{next_hop.domain}")
+        )
+
+    logged(server, "login failed", lambda line: line["mechanism"] == "XOAUTH2" and "expired" in line["reason"])
+
+
+@pytest.mark.root
+@pytest.mark.rfc("3207 §4")
+def test_the_next_hop_is_reached_over_verified_tls(
+    server: Gatepost, next_hop: Postfix, authority: Authority, secret: str, tmp_path: Path
+) -> None:
+    recipient = f"encrypted@{next_hop.tls_domain}"
+    it = submission(server, authority, tmp_path, "PLAIN", "implicit", secret, recipient)
+
+    CLIENTS["smtplib"].send(it)
+
+    (received,) = wait_for(f"mail for {recipient}", lambda: next_hop.messages(recipient))
+    added_fields(received, it.message)
+    assert b"(using TLSv1.3" in received.split(b"Received: ")[1]
