@@ -10,12 +10,17 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from gatepost.config.certificate import Flaw, check_pair
 from gatepost.config.locate import Key
 from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
 from gatepost.config.schema import Config, Issuer, Listener
+from gatepost.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gatepost.identity.jwks import KeySource
 
 __all__ = ["Findings", "check"]
 
@@ -123,12 +128,21 @@ def _mechanisms(config: Config, findings: Findings) -> None:
 
 
 def _issuers(config: Config, findings: Findings) -> None:
-    seen: set[tuple[str, str]] = set()
+    if not config.oauth.issuers:
+        return
+    from gatepost.identity.bearer import Issuer as Judged
+
+    seen: set[str] = set()
     for number, issuer in enumerate(config.oauth.issuers):
         key: Key = ("oauth", "issuers", number)
-        if (issuer.issuer, issuer.audience) in seen:
-            findings.wrong((*key, "issuer"), "is named twice with one audience; remove one")
-        seen.add((issuer.issuer, issuer.audience))
+        if issuer.issuer in seen:
+            findings.wrong((*key, "issuer"), "is the issuer of another entry too; keep one of them")
+        seen.add(issuer.issuer)
+        try:
+            # The part that will use these values judges them; it needs no keys for that.
+            Judged(issuer.issuer, issuer.audience, cast("KeySource", None), issuer.identity_claim, issuer.scope)
+        except ConfigError as error:
+            findings.wrong(key, str(error).partition(": ")[2])
         if issuer.jwks_file is None and issuer.jwks_url is None:
             findings.wrong(key, "has no keys; add jwks_file or jwks_url")
         url = urlsplit(issuer.jwks_url or "")

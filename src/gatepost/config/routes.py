@@ -30,7 +30,8 @@ class Match(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     recipient_domains: tuple[DomainPattern, ...] = Field(
-        default=(), description="Domains of recipients: example.org, or *.example.org for what is below it."
+        default=(),
+        description="Domains of recipients: example.org, *.example.org for what is below it, or * for every one.",
     )
     sender_domains: tuple[DomainPattern, ...] = Field(default=(), description="Domains of the reverse-path.")
     accounts: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(
@@ -40,7 +41,8 @@ class Match(BaseModel):
     @property
     def is_narrow(self) -> bool:
         """Whether it leaves any mail to others."""
-        return bool(self.recipient_domains or self.sender_domains or self.accounts)
+        every_recipient = not self.recipient_domains or "*" in self.recipient_domains
+        return not every_recipient or bool(self.sender_domains or self.accounts)
 
 
 def covers(earlier: Match, later: Match) -> bool:
@@ -53,8 +55,8 @@ def covers(earlier: Match, later: Match) -> bool:
 
 
 def _covers_domains(earlier: tuple[str, ...], later: tuple[str, ...]) -> bool:
-    if not earlier:
-        return True
+    if not earlier or "*" in earlier:
+        return bool(later) or not earlier
     below = tuple(pattern[1:] for pattern in earlier if pattern.startswith("*."))
     return bool(later) and all(pattern in earlier or pattern.endswith(below) for pattern in later)
 
@@ -112,8 +114,8 @@ class SmarthostRoute(_Route):
         description="File that holds an OAuth access token for XOAUTH2.",
         examples=["/etc/gatepost/smarthost.token"],
     )
-    connections: Whole = Field(default=5, ge=1, le=1000, description="Connections to the next hop at once.")
-    idle: Duration = Field(default=timedelta(seconds=10), description="How long an unused connection is kept.")
+    connections: Whole = Field(default=20, ge=1, le=1000, description="Connections to the next hop at once.")
+    idle: Duration = Field(default=timedelta(seconds=15), description="How long an unused connection is kept.")
 
     @field_validator("password_file", "token", "token_file")
     @classmethod
@@ -139,6 +141,9 @@ class SandboxRoute(_Route):
 
     transport: Literal["sandbox"] = Field(description='Way of delivery: "sandbox" keeps mail in a folder.')
     path: Location = Field(description="Folder that keeps the mail.", examples=["/var/lib/gatepost/sandbox"])
+    keep: Whole = Field(
+        default=1000, ge=1, le=1_000_000, description="How many messages stay there; the oldest go when more come."
+    )
 
 
 Route = Annotated[SmarthostRoute | SandboxRoute, Field(discriminator="transport")]

@@ -99,7 +99,7 @@ class Tls(_Table):
 class Argon2(_Table):
     """Cost of hashing a password that a person chose (argon2id, RFC 9106)."""
 
-    memory: Size = Field(
+    memory_bytes: Size = Field(
         default=19 * _MIB,
         ge=8 * _MIB,
         le=1024 * _MIB,

@@ -126,6 +126,8 @@ def _check_hostname(value: str) -> str:
 
 
 def _check_domain_pattern(value: str) -> str:
+    if value == "*":
+        return value
     if value.startswith("*."):
         return f"*.{_check_domain(value[2:])}"
     return _check_domain(value)
