@@ -77,6 +77,9 @@ def parse_sender_pattern(text: str) -> SenderPattern:
     if "@" not in text:
         raise Malformed(f"{text!r} is no address; write name@domain, *@domain or *")
     mailbox = parse_mailbox(text)
+    # It would print as a pattern for a whole domain, or be taken for one.
+    if "*" in mailbox.local:
+        raise Malformed(f"{text!r} has an asterisk in a name; write name@domain, *@domain or *")
     return SenderPattern(mailbox.local.lower(), mailbox.ascii_domain)
 
 
