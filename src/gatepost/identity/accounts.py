@@ -1,0 +1,182 @@
+"""Accounts, as those see them who keep them: add, list, show, disable, enable, remove (command line, admin page)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
+
+from gatepost.errors import GatepostError, Malformed
+from gatepost.identity.database import Database
+from gatepost.identity.decoys import Decoys
+from gatepost.identity.schema import accounts, credentials
+from gatepost.model.identity import parse_sender_pattern
+from gatepost.sasl.prepare import prepare_name
+from gatepost.state.keys import Keys
+
+__all__ = [
+    "AccountProblem",
+    "AccountRow",
+    "add_account",
+    "list_accounts",
+    "prepared_login",
+    "remove_account",
+    "sender_texts",
+    "set_state",
+    "show_account",
+]
+
+
+class AccountProblem(GatepostError):
+    """What was asked for accounts or credentials cannot be done: what is wrong, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """One account."""
+
+    login: str
+    state: str
+    state_reason: str
+    senders: tuple[str, ...]
+    max_message_bytes: int | None
+    max_recipients: int | None
+    null_sender: bool | None
+    created: float
+    credentials: int  # those that are not revoked
+
+
+def add_account(
+    database: Database,
+    keys: Keys,
+    login: str,
+    *,
+    now: float,
+    senders: Sequence[str] = (),
+    max_message_bytes: int | None = None,
+    max_recipients: int | None = None,
+    null_sender: bool | None = None,
+    iterations: int = 15_000,
+) -> AccountRow:
+    """Add an account, without a credential; with no *senders* it may write as its login, if that is an address.
+
+    Raises:
+        AccountProblem: the login or a sender cannot be used, or the account is there already.
+    """
+    name = prepared_login(login)
+    allowed = sender_texts(senders)
+    if not senders and "@" in name:
+        allowed = sender_texts([name])
+    with database.writing() as connection:
+        if _find(connection, name) is not None:
+            raise AccountProblem(f"{name}: there is such an account already; see `gatepost account show {name}`")
+        values: dict[str, Any] = {
+            "login": name,
+            "state": "active",
+            "state_reason": "",
+            "senders": json.dumps(allowed),
+            "max_message_bytes": max_message_bytes,
+            "max_recipients": max_recipients,
+            "null_sender": null_sender,
+            # The salt that the world was shown while there was no such account.
+            "salt": Decoys(keys).salt(name),
+            "iterations": iterations,
+            "created": now,
+        }
+        connection.execute(insert(accounts).values(**values))
+        return _need(connection, name)
+
+
+def list_accounts(database: Database) -> list[AccountRow]:
+    """Return all accounts, by login."""
+    with database.reading() as connection:
+        return [_row(each) for each in connection.execute(_selected().order_by(accounts.c.login))]
+
+
+def show_account(database: Database, login: str) -> AccountRow:
+    """Return one account.  Raises `AccountProblem` if there is none."""
+    name = prepared_login(login)
+    with database.reading() as connection:
+        return _need(connection, name)
+
+
+def set_state(database: Database, login: str, *, active: bool, reason: str = "") -> bool:
+    """Let an account log in, or not; tell whether that is new.  Raises `AccountProblem` if there is none."""
+    name = prepared_login(login)
+    state = "active" if active else "disabled"
+    with database.writing() as connection:
+        found = _need(connection, name)
+        if (found.state, found.state_reason) == (state, reason):
+            return False
+        connection.execute(
+            update(accounts).where(accounts.c.login == name).values(state=state, state_reason=reason),
+        )
+        return True
+
+
+def remove_account(database: Database, login: str) -> AccountRow:
+    """Remove an account with its credentials; return what it was.  Raises `AccountProblem` if there is none."""
+    name = prepared_login(login)
+    with database.writing() as connection:
+        found = _need(connection, name)
+        connection.execute(delete(accounts).where(accounts.c.login == name))
+        return found
+
+
+def prepared_login(login: str) -> str:
+    """Return *login* as it is stored and compared.  Raises `AccountProblem` if it cannot be one."""
+    try:
+        return prepare_name(login)
+    except Malformed as error:
+        raise AccountProblem(f"{login}: cannot be a login: {error}") from None
+
+
+def sender_texts(senders: Sequence[str]) -> list[str]:
+    """Return sender patterns as they are stored.  Raises `AccountProblem` if one is none."""
+    texts = []
+    for each in senders:
+        try:
+            texts.append(str(parse_sender_pattern(each)))
+        except Malformed as error:
+            raise AccountProblem(
+                f"{each}: cannot be a sender: {error}; write name@domain, *@domain or *",
+            ) from None
+    return list(dict.fromkeys(texts))
+
+
+def _selected() -> Select[Any]:
+    standing = (
+        select(func.count())
+        .where(credentials.c.account_id == accounts.c.id, credentials.c.revoked.is_(None))
+        .scalar_subquery()
+    )
+    return select(accounts, standing.label("credentials"))
+
+
+def _find(connection: Connection, name: str) -> AccountRow | None:
+    found = connection.execute(_selected().where(accounts.c.login == name)).one_or_none()
+    return None if found is None else _row(found)
+
+
+def _need(connection: Connection, name: str) -> AccountRow:
+    found = _find(connection, name)
+    if found is None:
+        raise AccountProblem(f"{name}: no such account; see `gatepost account list`")
+    return found
+
+
+def _row(row: Any) -> AccountRow:
+    return AccountRow(
+        login=row.login,
+        state=row.state,
+        state_reason=row.state_reason,
+        senders=tuple(json.loads(row.senders)),
+        max_message_bytes=row.max_message_bytes,
+        max_recipients=row.max_recipients,
+        null_sender=row.null_sender,
+        created=row.created,
+        credentials=row.credentials,
+    )

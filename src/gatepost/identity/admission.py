@@ -1,0 +1,47 @@
+"""Whether a proven credential may be used here, now, this way: asked after the proof, never before (RFC 4954 §4).
+
+The answer is a reason for the log; the client hears the same reply for all of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from gatepost.identity.store import Account, Credential
+from gatepost.model.peer import Peer
+
+__all__ = ["why_not_account", "why_not_credential"]
+
+
+def why_not_account(account: Account) -> str:
+    """Return why *account* may not log in; empty if it may."""
+    if account.is_active:
+        return ""
+    return f"account disabled: {account.state_reason}" if account.state_reason else "account disabled"
+
+
+def why_not_credential(credential: Credential, peer: Peer, mechanism: str, now: float) -> str:
+    """Return why *credential* may not be used by *peer* with *mechanism*; empty if it may."""
+    if credential.revoked is not None:
+        return "credential revoked"
+    if credential.expires is not None and now >= credential.expires:
+        return "credential expired"
+    if credential.listeners and peer.listener not in credential.listeners:
+        return f"credential not for listener {peer.listener}"
+    if credential.networks and not _is_inside(peer.address, credential):
+        return f"credential not for network of {peer.address}"
+    if credential.mechanisms and mechanism not in credential.mechanisms:
+        return f"credential not for mechanism {mechanism}"
+    return ""
+
+
+def _is_inside(address: str, credential: Credential) -> bool:
+    try:
+        # A zone ("fe80::1%eth0") is no part of the address that networks are made of.
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    # A socket that listens on every address shows an IPv4 client as ::ffff:192.0.2.1.
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in credential.networks)

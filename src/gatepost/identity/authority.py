@@ -1,0 +1,244 @@
+"""Who may log in: asks the stores in order, hands out decoys for unknown names, and admits after the proof.
+
+Fits `Authority` and `Attempt` of `gatepost.session.auth`.  An unknown name walks the same road as a wrong password:
+a decoy is looked at in place of the account, and nobody is found at its end.  The true reason of a no is for the log
+only (`LoginAttempt.reason`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from gatepost.errors import Malformed, Misuse
+from gatepost.identity.admission import why_not_account, why_not_credential
+from gatepost.identity.decoys import DECOY, Decoys
+from gatepost.identity.offer import Offer
+from gatepost.identity.passwords import Passwords
+from gatepost.identity.sealing import Sealer
+from gatepost.identity.secret import is_mistyped
+from gatepost.identity.store import HMAC_MD5, Account, Credential, Store, Work
+from gatepost.identity.tokens import TokenInvalid, Tokens
+from gatepost.identity.verifiers import Argon2, check_of
+from gatepost.model.clock import Clock
+from gatepost.model.identity import Identity, Secret
+from gatepost.model.peer import Peer
+from gatepost.sasl.mechanism import Mechanism
+from gatepost.sasl.prepare import prepare_name
+from gatepost.sasl.steps import Candidate, Held, TokenProblem, TokenRefused
+from gatepost.state.keys import Keys
+
+__all__ = ["TOKEN_CREDENTIAL", "Authority", "LoginAttempt"]
+
+TOKEN_CREDENTIAL: Final = "oauth"  # noqa: S105 - the id of a credential
+"""Stands for the id of a credential when somebody came with an access token."""
+
+
+class Authority:
+    """Answers sessions.
+
+    Args:
+        stores: asked in this order; the first that knows a name speaks for it.
+        passwords: checks passwords away from the loop.
+        keys: of the node.
+        clock: what time it is.
+        mechanisms: those that are on, by name of the listener, in the order EHLO shows them.
+        iterations: SCRAM iteration count of new records.
+        argon2: cost of argon2id for new hashes.
+        tokens: judges access tokens; None where no issuer is configured.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        passwords: Passwords,
+        keys: Keys,
+        clock: Clock,
+        mechanisms: Mapping[str, Sequence[Mechanism]],
+        *,
+        iterations: int = 15_000,
+        argon2: Argon2 | None = None,
+        tokens: Tokens | None = None,
+    ) -> None:
+        self.passwords = passwords
+        self.clock = clock
+        self.tokens = tokens
+        self.sealer = Sealer(keys)
+        self._stores = tuple(stores)
+        self._decoys = Decoys(keys)
+        self._iterations = iterations
+        self._argon2 = argon2 or Argon2()
+        self._offer = Offer(stores, clock, mechanisms, has_tokens=tokens is not None)
+
+    def offered(self, listener: str) -> tuple[Mechanism, ...]:
+        """Return the mechanisms that work on *listener* at this moment, in the order EHLO shows them."""
+        return self._offer.on(listener)
+
+    def begin(self, peer: Peer, mechanism: str) -> LoginAttempt:
+        """Start an attempt."""
+        return LoginAttempt(self, peer, mechanism)
+
+    async def refresh(self) -> None:
+        """Notice what has changed in the stores; once before the first session."""
+        await self._offer.refresh()
+
+    async def watch(self) -> None:
+        """Notice what changes in the stores, once a second, until cancelled."""
+        await self._offer.watch()
+
+    def close(self) -> None:
+        """Let go of stores and threads."""
+        self.passwords.close()
+        for store in self._stores:
+            store.close()
+
+    async def find(self, login: str) -> Account | None:
+        """Return the account with that prepared name.  Raises `StoreUnavailable`."""
+        for store in self._stores:
+            account = await store.find(login)
+            if account is not None:
+                return account
+        return None
+
+    def decoy_account(self, login: str) -> Account:
+        """Return what stands in for an account that does not exist."""
+        iterations = self._decoys.draw("iterations", login, self._offer.iterations, self._iterations)
+        return self._decoys.account(login, iterations)
+
+    def decoy_credential(self, account: Account) -> Credential:
+        """Return a credential that no password opens; checking it is the work of a real account, drawn by its name."""
+        work = self._decoys.draw("work", account.login, self._offer.work, Work(pbkdf2=True))
+        return self._decoys.credential(account, work, self._argon2)
+
+    def decoy_verifier(self, account: Account, scheme: str) -> Secret:
+        """Return a verifier that nothing opens, as a mechanism fetches it."""
+        verifier = self._decoys.fetched(account, scheme)
+        if verifier is None:
+            raise Misuse(f"no mechanism fetches a verifier of scheme {scheme}")
+        return verifier
+
+
+class LoginAttempt:
+    """One attempt to log in: answers the steps of a mechanism, and remembers the true reason of a no.
+
+    Attributes:
+        authcid: the name somebody claims, prepared, for the log; empty until known.
+        reason: why the last answer was a no; empty otherwise.
+        identity: who was found, even when they were then refused, for the log.
+    """
+
+    __slots__ = ("_authority", "_mechanism", "_peer", "authcid", "identity", "reason")
+
+    def __init__(self, authority: Authority, peer: Peer, mechanism: str) -> None:
+        self._authority = authority
+        self._peer = peer
+        self._mechanism = mechanism
+        self.authcid = ""
+        self.reason = ""
+        self.identity: Identity | None = None
+
+    async def check_password(self, authcid: str, password: Secret) -> Identity | None:
+        """Return whose password it is.  Raises `StoreUnavailable`, `Malformed`."""
+        account = await self._look_up(authcid)
+        checked = account or self._authority.decoy_account(self.authcid)
+        if not check_of(checked).all:
+            decoy = self._authority.decoy_credential(checked)
+            checked = dataclasses.replace(checked, credentials=(decoy,))
+        credential = await self._authority.passwords.find(checked, password)
+        if account is None:
+            self.reason = "unknown login"
+        elif credential is None or credential.id == DECOY:
+            self.reason = "wrong secret, mistyped by its check digit" if is_mistyped(password) else "wrong secret"
+        else:
+            self.reason = ""
+            self.identity = account.identity(credential)
+            return self.identity
+        return None
+
+    async def fetch_secret(self, authcid: str, scheme: str) -> Held:
+        """Return what the stores hold for a name, or a decoy.  Raises `StoreUnavailable`, `Malformed`."""
+        account = await self._look_up(authcid)
+        self.reason = "unknown login" if account is None else ""
+        candidates: dict[Secret, Candidate] = {}
+        for credential in account.credentials if account else ():
+            if account and scheme in credential.verifiers:
+                verifier = self._open(credential, scheme)
+                # Two have the same secret: one stands and comes first, the other is gone.
+                candidates.setdefault(verifier, Candidate(account.identity(credential), verifier))
+        if candidates:
+            return Held(tuple(candidates.values()))
+        if account:
+            self.reason = f"no credential for mechanism {self._mechanism}"
+        shown = account or self._authority.decoy_account(self.authcid)
+        return Held((Candidate(None, self._authority.decoy_verifier(shown, scheme)),))
+
+    async def check_token(self, authcid: str, token: Secret) -> Identity | TokenRefused:
+        """Judge an access token and whom it names.  Raises `StoreUnavailable`."""
+        tokens = self._authority.tokens
+        if tokens is None:
+            raise Misuse("a token, and nobody to judge it")
+        subject = await tokens.verify(token)
+        claimed = self.authcid = _prepared(authcid) if authcid else ""
+        if isinstance(subject, TokenInvalid):
+            return self._refuse_token(subject.reason, subject.scope)
+        login = _prepared(subject.name)
+        account = await self._authority.find(login) if login else None
+        # The name is compared after the look-up, and all answers are one: nobody learns who exists.
+        if authcid and claimed != login:
+            return self._refuse_token("token of another login", tokens.scope)
+        self.authcid = login
+        if account is None:
+            return self._refuse_token("unknown login", tokens.scope)
+        self.identity = account.identity(Credential(TOKEN_CREDENTIAL, subject.issuer))
+        problem = why_not_account(account)
+        if problem:
+            return self._refuse_token(problem, tokens.scope)
+        self.reason = ""
+        return self.identity
+
+    async def admit(self, identity: Identity, authzid: str) -> Identity | None:
+        """After the proof: may this identity log in here, now, this way, as *authzid*?  None is a no, with `reason`."""
+        self.identity = identity
+        # What was known when the exchange began may be a minute old.
+        account = await self._authority.find(identity.account)
+        if account is None:
+            self.reason = "account removed"
+            return None
+        credential = _credential(account, identity)
+        if credential is None:
+            self.reason = "credential removed"
+            return None
+        self.identity = account.identity(credential)
+        now = self._authority.clock.now()
+        self.reason = why_not_account(account) or why_not_credential(credential, self._peer, self._mechanism, now)
+        # RFC 4616 §2: an empty authzid is the login itself; nobody may act as anybody else.
+        if not self.reason and authzid and _prepared(authzid) != account.login:
+            self.reason = "may not act as another login"
+        return None if self.reason else self.identity
+
+    async def _look_up(self, authcid: str) -> Account | None:
+        self.authcid = prepare_name(authcid)
+        return await self._authority.find(self.authcid)
+
+    def _open(self, credential: Credential, scheme: str) -> Secret:
+        verifier = credential.verifiers[scheme]
+        return self._authority.sealer.open(credential.id, scheme, verifier) if scheme == HMAC_MD5 else verifier
+
+    def _refuse_token(self, reason: str, scope: str) -> TokenRefused:
+        self.reason = reason
+        return TokenRefused(TokenProblem.INVALID, scope)
+
+
+def _credential(account: Account, identity: Identity) -> Credential | None:
+    if identity.credential == TOKEN_CREDENTIAL:
+        return Credential(TOKEN_CREDENTIAL, identity.label)
+    return next((each for each in account.credentials if each.id == identity.credential), None)
+
+
+def _prepared(name: str) -> str:
+    """Return *name* prepared; empty, which is nobody, if it is no name."""
+    try:
+        return prepare_name(name)
+    except Malformed:
+        return ""

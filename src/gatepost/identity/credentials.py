@@ -1,0 +1,315 @@
+"""Credentials, as those see them who keep them: add, list, show, revoke (command line, admin page).
+
+A secret is shown once, when it is made; what is kept of it is in `gatepost.identity.verifiers`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from gatepost.errors import Malformed
+from gatepost.identity.accounts import AccountProblem, prepared_login, sender_texts
+from gatepost.identity.database import Database
+from gatepost.identity.schema import accounts, credentials, verifiers
+from gatepost.identity.sealing import Sealer
+from gatepost.identity.secret import generate, weakness
+from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Credential
+from gatepost.identity.stores.sqlite import obstacles
+from gatepost.identity.verifiers import Argon2, Check, Checkable, make, matching
+from gatepost.model.identity import Secret
+from gatepost.sasl.prepare import prepare_password
+from gatepost.state.keys import Keys
+
+__all__ = [
+    "CredentialRow",
+    "Restrictions",
+    "Rules",
+    "add_credential",
+    "list_credentials",
+    "revoke_credential",
+    "show_credential",
+]
+
+SCHEMES: Final = {"SCRAM-SHA-256": SCRAM_SHA_256, "CRAM-MD5": HMAC_MD5}
+"""Mechanisms that need a verifier of their own, and its scheme."""
+
+_STANDING_LIMIT: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Restrictions:
+    """What a credential may be used for; nothing given is no restriction.
+
+    Args:
+        mechanisms: the only SASL mechanisms.
+        listeners: the only listeners, by name.
+        networks: the only networks, as CIDR or single addresses.
+        senders: what it narrows the account's senders to.
+        expires: when it ends, in seconds since the epoch.
+        sandbox: whether its mail goes to the sandbox only.
+    """
+
+    mechanisms: Sequence[str] = ()
+    listeners: Sequence[str] = ()
+    networks: Sequence[str] = ()
+    senders: Sequence[str] = ()
+    expires: float | None = None
+    sandbox: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the server is set to.
+
+    Args:
+        mechanisms: those that are on; they say which verifiers a new credential gets.
+        listeners: the mechanisms of each listener, by its name.
+        argon2: cost of hashing a chosen secret.
+    """
+
+    mechanisms: Collection[str]
+    listeners: Mapping[str, Collection[str]] = field(default_factory=dict)
+    argon2: Argon2 = field(default_factory=Argon2)
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRow:
+    """One credential."""
+
+    id: str
+    login: str
+    label: str
+    origin: str
+    mechanisms: tuple[str, ...]
+    listeners: tuple[str, ...]
+    networks: tuple[str, ...]
+    senders: tuple[str, ...]
+    sandbox: bool
+    created: float
+    expires: float | None
+    revoked: float | None
+    schemes: tuple[str, ...]  # of the verifiers that it has
+
+    def state(self, now: float) -> str:
+        """Return ``active``, ``expired`` or ``revoked``."""
+        if self.revoked is not None:
+            return "revoked"
+        return "expired" if self.expires is not None and now >= self.expires else "active"
+
+
+def add_credential(
+    database: Database,
+    keys: Keys,
+    rules: Rules,
+    login: str,
+    *,
+    now: float,
+    label: str = "",
+    restrictions: Restrictions | None = None,
+    chosen: Secret | None = None,
+    short: bool = False,
+    force: bool = False,
+) -> tuple[CredentialRow, Secret]:
+    """Add a credential to an account; return it, and its secret, which cannot be had again.
+
+    Args:
+        database: where.
+        keys: of the node.
+        rules: what the server is set to.
+        login: whose.
+        now: seconds since the epoch.
+        label: what its owner calls it.
+        restrictions: what it may be used for.
+        chosen: a secret that somebody chose; None makes one.
+        short: whether the one that is made is short.
+        force: whether to add it even if that withdraws a mechanism from a listener.
+
+    Raises:
+        AccountProblem: it cannot be added.
+        StoreUnavailable: the database cannot be read or written.
+    """
+    name = prepared_login(login)
+    values = _values(restrictions or Restrictions(), rules, now)
+    secret = generate(short=short) if chosen is None else _prepared(chosen, name)
+    on = [each for each in rules.mechanisms if not values["mechanisms"] or each in values["mechanisms"]]
+    identifier = secrets.token_hex(6)
+    with database.writing() as connection:
+        account = connection.execute(select(accounts).where(accounts.c.login == name)).one_or_none()
+        if account is None:
+            raise AccountProblem(f"{name}: no such account; add it first: gatepost account add {name}")
+        _check_others(connection, account, secret, now, is_chosen=chosen is not None)
+        made = make(
+            secret,
+            is_chosen=chosen is not None,
+            mechanisms=on,
+            salt=account.salt,
+            iterations=account.iterations,
+            argon2=rules.argon2,
+        )
+        if not force:
+            _check_offer(database, rules, values["listeners"], made, now)
+        if HMAC_MD5 in made:
+            made[HMAC_MD5] = Secret(Sealer(keys).seal(identifier, HMAC_MD5, made[HMAC_MD5]))
+        row = {"id": identifier, "account_id": account.id, "label": label, "created": now, "revoked": None}
+        row["origin"] = "generated" if chosen is None else "chosen"
+        texts = {key: json.dumps(value) if isinstance(value, list) else value for key, value in values.items()}
+        connection.execute(insert(credentials).values(**row, **texts))
+        for scheme, verifier in made.items():
+            connection.execute(
+                insert(verifiers).values(credential_id=identifier, scheme=scheme, value=verifier.reveal()),
+            )
+        return _need(connection, identifier), secret
+
+
+def list_credentials(database: Database, login: str | None = None) -> list[CredentialRow]:
+    """Return the credentials of an account, or of all: by login, oldest first.
+
+    Raises:
+        AccountProblem: there is no such account.
+    """
+    statement = _SELECTED.order_by(accounts.c.login, credentials.c.created, credentials.c.id)
+    with database.reading() as connection:
+        if login is not None:
+            name = prepared_login(login)
+            if connection.execute(select(accounts.c.id).where(accounts.c.login == name)).one_or_none() is None:
+                raise AccountProblem(f"{name}: no such account; see `gatepost account list`")
+            statement = statement.where(accounts.c.login == name)
+        return [_row(connection, each) for each in connection.execute(statement).all()]
+
+
+def show_credential(database: Database, identifier: str) -> CredentialRow:
+    """Return one credential.  Raises `AccountProblem` if there is none."""
+    with database.reading() as connection:
+        return _need(connection, identifier)
+
+
+def revoke_credential(database: Database, identifier: str, *, now: float) -> CredentialRow:
+    """End a credential for good; return it.  Raises `AccountProblem` if there is none that could be ended."""
+    with database.writing() as connection:
+        found = _need(connection, identifier)
+        if found.revoked is not None:
+            raise AccountProblem(f"{identifier}: is revoked already")
+        connection.execute(update(credentials).where(credentials.c.id == identifier).values(revoked=now))
+        return _need(connection, identifier)
+
+
+def _values(restrictions: Restrictions, rules: Rules, now: float) -> dict[str, Any]:
+    for mechanism in restrictions.mechanisms:
+        if mechanism == "XOAUTH2":
+            raise AccountProblem("XOAUTH2: needs no credential; the account is enough, and a token of an issuer")
+        if mechanism not in rules.mechanisms:
+            raise AccountProblem(f"{mechanism}: is not switched on; add it to mechanisms in [auth] first")
+    for listener in restrictions.listeners:
+        if listener not in rules.listeners:
+            raise AccountProblem(f"{listener}: no such listener; there are {', '.join(rules.listeners)}")
+    if restrictions.expires is not None and restrictions.expires <= now:
+        raise AccountProblem("the time of expiry is over already; give one to come")
+    return {
+        "mechanisms": sorted(set(restrictions.mechanisms)),
+        "listeners": sorted(set(restrictions.listeners)),
+        "networks": _networks(restrictions.networks),
+        "senders": sender_texts(restrictions.senders),
+        "expires": restrictions.expires,
+        "sandbox": restrictions.sandbox,
+    }
+
+
+def _networks(texts: Sequence[str]) -> list[str]:
+    networks = []
+    for text in texts:
+        try:
+            networks.append(str(ipaddress.ip_network(text)))
+        except ValueError as error:
+            raise AccountProblem(f"{text}: cannot be a network: {error}; write 192.0.2.0/24 or 2001:db8::/32") from None
+    return list(dict.fromkeys(networks))
+
+
+def _prepared(chosen: Secret, login: str) -> Secret:
+    try:
+        password = prepare_password(chosen.reveal().decode())
+    except UnicodeDecodeError:
+        raise AccountProblem("the secret is not UTF-8; choose another one") from None
+    except Malformed as error:
+        raise AccountProblem(f"the secret cannot be used: {error}; choose another one") from None
+    problem = weakness(password.decode(), login)
+    if problem:
+        raise AccountProblem(f"the secret is weak: {problem}; choose another one, or let one be made")
+    return Secret(password)
+
+
+def _check_others(connection: Connection, account: Row[Any], secret: Secret, now: float, *, is_chosen: bool) -> None:
+    own = select(credentials).where(credentials.c.account_id == account.id, credentials.c.revoked.is_(None))
+    others = connection.execute(own).all()
+    if len(others) >= _STANDING_LIMIT:
+        raise AccountProblem(f"{account.login}: has {len(others)} credentials; revoke some first")
+    if not is_chosen:
+        return
+    for each in others:
+        if each.origin == "chosen" and (each.expires is None or now < each.expires):
+            raise AccountProblem(
+                f"{account.login}: has a chosen secret already; revoke it first: gatepost credential revoke {each.id}"
+            )
+    held: dict[str, list[Checkable]] = {SCRAM_SHA_256: [], ARGON2ID: []}
+    kept = select(verifiers).where(verifiers.c.credential_id.in_([each.id for each in others]))
+    for row in connection.execute(kept):
+        if row.scheme in held:
+            held[row.scheme].append(Checkable(Credential(row.credential_id), Secret(row.value)))
+    check = Check(account.salt, account.iterations, tuple(held[SCRAM_SHA_256]), tuple(held[ARGON2ID]))
+    same = matching(check, secret)
+    if same is not None:
+        raise AccountProblem(
+            f"{account.login}: credential {check.all[same].credential.id} has the same secret; choose another one"
+        )
+
+
+def _check_offer(database: Database, rules: Rules, only: Sequence[str], made: Mapping[str, Secret], now: float) -> None:
+    withdrawn = [
+        f"{mechanism} on {listener}"
+        for listener, on in rules.listeners.items()
+        for mechanism, scheme in SCHEMES.items()
+        if mechanism in on
+        and scheme not in made
+        and (not only or listener in only)
+        and not obstacles(database.path, scheme, listener, now, limit=1)
+    ]
+    if withdrawn:
+        raise AccountProblem(
+            f"this credential would have no verifier for {', '.join(withdrawn)}, so that it could be offered to nobody "
+            "there any more; give --listener or more of --mechanism, or --force"
+        )
+
+
+_SELECTED: Final = select(credentials, accounts.c.login).join(accounts, accounts.c.id == credentials.c.account_id)
+
+
+def _need(connection: Connection, identifier: str) -> CredentialRow:
+    found = connection.execute(_SELECTED.where(credentials.c.id == identifier)).one_or_none()
+    if found is None:
+        raise AccountProblem(f"{identifier}: no such credential; see `gatepost credential list`")
+    return _row(connection, found)
+
+
+def _row(connection: Connection, row: Row[Any]) -> CredentialRow:
+    kept = select(verifiers.c.scheme).where(verifiers.c.credential_id == row.id).order_by(verifiers.c.scheme)
+    return CredentialRow(
+        id=row.id,
+        login=row.login,
+        label=row.label,
+        origin=row.origin,
+        mechanisms=tuple(json.loads(row.mechanisms)),
+        listeners=tuple(json.loads(row.listeners)),
+        networks=tuple(json.loads(row.networks)),
+        senders=tuple(json.loads(row.senders)),
+        sandbox=row.sandbox,
+        created=row.created,
+        expires=row.expires,
+        revoked=row.revoked,
+        schemes=tuple(connection.execute(kept).scalars()),
+    )

@@ -1,0 +1,54 @@
+"""Bring the accounts database to the schema of this version: make it, or carry it on (alembic).
+
+Several processes may do so at once: the first does it, the others find it done.  ``gatepost serve`` has it done by
+``python -m gatepost.identity.migrate FILE``, and so stays small.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+
+from gatepost.errors import ConfigError, GatepostError
+from gatepost.identity.database import Database
+
+__all__ = ["upgrade"]
+
+_SCRIPTS: Final = "gatepost.identity:migrations"
+
+
+def upgrade(database: Database) -> None:
+    """Make the tables, or bring them up to date.
+
+    Raises:
+        ConfigError: the folder is missing or closed to us, or the database was made by a newer version.
+        StoreUnavailable: the database is broken, or somebody else holds it.
+    """
+    database.make()
+    config = Config()
+    config.set_main_option("script_location", _SCRIPTS)
+    config.set_main_option("path_separator", "os")
+    try:
+        with database.writing() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigError(f"{database.path}: made by another version of gatepost ({error}); use that one") from None
+
+
+def _main(path: str) -> str | None:
+    """Upgrade the database at *path*; return what went wrong."""
+    try:
+        upgrade(Database(Path(path)))
+    except GatepostError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

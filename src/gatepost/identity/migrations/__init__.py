@@ -1,0 +1,1 @@
+"""How the accounts database came to be what it is, step by step (alembic)."""

@@ -1,0 +1,119 @@
+"""Which mechanisms work on which listener now, by what the stores hold: looked at when a store has changed.
+
+A mechanism that needs a verifier of its own is on offer only where every standing credential that may come in has one:
+clients that prefer it rarely fall back to another.  With no credential at all every mechanism is on offer.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from gatepost.errors import StoreUnavailable
+from gatepost.identity.store import HMAC_MD5, SCRAM_SHA_256, Store, Survey, Work
+from gatepost.model.clock import Clock
+from gatepost.sasl.mechanism import Mechanism, Needs
+
+__all__ = ["Offer"]
+
+T = TypeVar("T")
+
+_SCHEMES: Final = {Needs.SCRAM_SHA_256: SCRAM_SHA_256, Needs.HMAC_MD5: HMAC_MD5}
+_WATCH_SECONDS: Final = 1.0
+
+_log = logging.getLogger("gatepost.identity")
+
+
+class Offer:
+    """What is on offer, and what real accounts look like on the whole.
+
+    Args:
+        stores: all of them.
+        clock: what time it is.
+        mechanisms: those that are on, by name of the listener, in the order EHLO shows them.
+        has_tokens: whether an access token can be judged.
+
+    Attributes:
+        iterations: how many accounts have which SCRAM iteration count.
+        work: how many accounts take which work.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        clock: Clock,
+        mechanisms: Mapping[str, Sequence[Mechanism]],
+        *,
+        has_tokens: bool,
+    ) -> None:
+        self._stores = tuple(stores)
+        self._clock = clock
+        self._mechanisms = {
+            listener: tuple(each for each in those if has_tokens or each.needs is not Needs.TOKEN)
+            for listener, those in mechanisms.items()
+        }
+        self._surveys: dict[int, Survey] = {}
+        self._away: set[int] = set()
+        self._offered = self._mechanisms
+        self.iterations: Mapping[int, int] = {}
+        self.work: Mapping[Work, int] = {}
+
+    def on(self, listener: str) -> tuple[Mechanism, ...]:
+        """Return what is on offer on *listener*."""
+        return self._offered.get(listener, ())
+
+    async def watch(self) -> None:
+        """Look once a second, until cancelled."""
+        while True:
+            await self.refresh()
+            await self._clock.sleep(_WATCH_SECONDS)
+
+    async def refresh(self) -> None:
+        """Look at the stores that have changed; what was known of one that is away holds on."""
+        now = self._clock.now()
+        looked = False
+        for number, store in enumerate(self._stores):
+            known = self._surveys.get(number)
+            try:
+                if known is None or _is_over(known, now) or await store.has_changed():
+                    self._surveys[number] = await store.survey(now)
+                    looked = True
+            except StoreUnavailable as error:
+                if number not in self._away:
+                    _log.warning("store away", extra={"store": store.name, "problem": str(error)})
+                self._away.add(number)
+            else:
+                if number in self._away:
+                    _log.info("store back", extra={"store": store.name})
+                self._away.discard(number)
+        if looked:
+            self._settle()
+
+    def _settle(self) -> None:
+        surveys = self._surveys.values()
+        self.iterations = _sum(each.iterations for each in surveys)
+        self.work = _sum(each.work for each in surveys)
+        self._offered = {
+            listener: tuple(each for each in those if self._works(each, listener))
+            for listener, those in self._mechanisms.items()
+        }
+
+    def _works(self, mechanism: Mechanism, listener: str) -> bool:
+        scheme = _SCHEMES.get(mechanism.needs)
+        if scheme is None:
+            return True
+        lacking = (listeners for survey in self._surveys.values() for listeners in survey.lacking.get(scheme, ()))
+        return all(listeners and listener not in listeners for listeners in lacking)
+
+
+def _is_over(survey: Survey, now: float) -> bool:
+    return survey.next_expiry is not None and now >= survey.next_expiry
+
+
+def _sum(counts: Iterable[Mapping[T, int]]) -> Mapping[T, int]:
+    total: collections.Counter[T] = collections.Counter()
+    for each in counts:
+        total.update(each)
+    return total

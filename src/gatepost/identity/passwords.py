@@ -1,0 +1,152 @@
+"""Check passwords away from the loop: a pool of hashing threads with a bounded queue, and a memory of good ones.
+
+The pool has one thread per core at the lowest priority, so that hashing never takes the processor from the loop.  The
+memory keeps no password and no hash of one alone: a keyed hash of name, password and stored verifier, for some
+minutes.  A changed verifier misses by itself; a "no" is never remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from gatepost.errors import StoreUnavailable
+from gatepost.identity.store import Account, Credential
+from gatepost.identity.verifiers import check_of, matching
+from gatepost.model.clock import Clock
+from gatepost.model.identity import Secret
+from gatepost.state.keys import Keys
+
+__all__ = ["HashingPool", "PasswordMemory", "Passwords"]
+
+T = TypeVar("T")
+
+_LOWEST_PRIORITY: Final = 19
+
+
+class HashingPool:
+    """Threads that hash.
+
+    Args:
+        threads: how many; by default one for each core we may use.
+        queue_limit: how many checks may wait for a thread.
+    """
+
+    def __init__(self, threads: int | None = None, queue_limit: int = 64) -> None:
+        if threads is None:
+            threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._executor = ThreadPoolExecutor(threads, "hashing", initializer=_yield_to_others)
+        self._room = threading.BoundedSemaphore(threads + queue_limit)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do *work* in a thread.
+
+        Raises:
+            StoreUnavailable: too many wait already.
+        """
+        if not self._room.acquire(blocking=False):
+            raise StoreUnavailable("too many logins wait for a hashing thread")
+        try:
+            future = self._executor.submit(work)
+        except BaseException:
+            self._room.release()
+            raise
+        future.add_done_callback(self._make_room)  # also when its client has gone and it never ran
+        return await asyncio.wrap_future(future)
+
+    def _make_room(self, _future: Future[T]) -> None:
+        self._room.release()
+
+    def close(self) -> None:
+        """Forget what waits; let go of the threads."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _yield_to_others() -> None:
+    # Linux counts priority by thread; elsewhere, or where it is not allowed, these threads are like any other.
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+
+
+class PasswordMemory:
+    """Remembers which password opened which verifier.
+
+    Args:
+        keys: of the node.
+        clock: what time it is.
+        seconds: how long something is remembered; 0 is not at all.
+        entries: how many at once; the one not used for longest is forgotten first.
+    """
+
+    def __init__(self, keys: Keys, clock: Clock, seconds: float = 300, entries: int = 10_000) -> None:
+        self._key = keys.derive("verified passwords")
+        self._clock = clock
+        self._seconds = seconds
+        self._entries = entries
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+
+    def tag(self, login: str, password: Secret, verifier: Secret) -> bytes:
+        """Return what stands for these three, and for no others."""
+        hashed = hashlib.blake2b(key=self._key, digest_size=32)
+        for part in (login.encode(), password.reveal(), verifier.reveal()):
+            hashed.update(len(part).to_bytes(8, "big"))
+            hashed.update(part)
+        return hashed.digest()
+
+    def knows(self, tag: bytes) -> bool:
+        """Tell whether *tag* was remembered and its time is not over; that time does not start anew."""
+        until = self._until.get(tag)
+        if until is None:
+            return False
+        if self._clock.monotonic() >= until:
+            del self._until[tag]
+            return False
+        self._until.move_to_end(tag)
+        return True
+
+    def remember(self, tag: bytes) -> None:
+        """Remember *tag*."""
+        if self._seconds <= 0 or self._entries <= 0:
+            return
+        self._until[tag] = self._clock.monotonic() + self._seconds
+        self._until.move_to_end(tag)
+        if len(self._until) > self._entries:
+            self._until.popitem(last=False)
+
+
+class Passwords:
+    """Finds the credential of an account that a password opens."""
+
+    def __init__(self, pool: HashingPool, memory: PasswordMemory) -> None:
+        self._pool = pool
+        self._memory = memory
+
+    async def find(self, account: Account, password: Secret) -> Credential | None:
+        """Return the credential that *password* opens, whatever its state; a decoy takes as long and never opens.
+
+        Raises:
+            StoreUnavailable: too many checks wait already.
+        """
+        check = check_of(account)
+        tags = [self._memory.tag(account.login, password, each.verifier) for each in check.all]
+        for each, tag in zip(check.all, tags, strict=True):
+            if self._memory.knows(tag):
+                return each.credential
+        found = await self._pool.run(lambda: matching(check, password))
+        if found is None:
+            return None
+        self._memory.remember(tags[found])
+        return check.all[found].credential
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.close()

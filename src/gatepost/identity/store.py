@@ -1,0 +1,147 @@
+"""What a credential store is, and what it knows of an account: values that the authority judges.
+
+A store hands over verifiers and facts; it decides nothing.  Who may log in is the business of
+`gatepost.identity.admission` and `gatepost.identity.authority`, so that every store gives the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final, Protocol
+
+from gatepost.model.identity import Identity, Secret, SenderPattern
+
+__all__ = ["ARGON2ID", "HMAC_MD5", "SCRAM_SHA_256", "Account", "Credential", "Store", "Survey", "Work"]
+
+SCRAM_SHA_256: Final = "SCRAM-SHA-256"
+"""Scheme of a verifier: the record of RFC 5803, as ASCII; serves PLAIN and LOGIN too."""
+ARGON2ID: Final = "ARGON2ID"
+"""Scheme of a verifier: an argon2id hash in its usual text form; serves PLAIN and LOGIN."""
+HMAC_MD5: Final = "HMAC-MD5"
+"""Scheme of a verifier: the two inner states of HMAC-MD5, sealed (`gatepost.identity.sealing`); serves CRAM-MD5."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One way to log in to an account.
+
+    Args:
+        id: unique in the store.
+        label: what its owner calls it.
+        verifiers: by scheme, as stored.
+        mechanisms: the only ones it may be used with; empty is all.
+        listeners: the only ones it may come in by; empty is all.
+        networks: the only ones it may come from; empty is all.
+        senders: what it narrows the account's senders to; empty is no narrowing.
+        expires: when it ends, in seconds since the epoch; None is never.
+        revoked: when it was revoked; None is not.
+        sandbox: whether its mail goes to the sandbox only.
+    """
+
+    id: str
+    label: str = ""
+    verifiers: Mapping[str, Secret] = field(default_factory=dict)
+    mechanisms: frozenset[str] = frozenset()
+    listeners: frozenset[str] = frozenset()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    senders: tuple[SenderPattern, ...] = ()
+    expires: float | None = None
+    revoked: float | None = None
+    sandbox: bool = False
+
+    def is_standing(self, now: float) -> bool:
+        """Tell whether it is neither revoked nor expired."""
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One login name, and all that belongs to it.
+
+    Args:
+        login: prepared name.
+        salt: of all its SCRAM records.
+        iterations: of all its SCRAM records.
+        is_active: whether it may log in at all.
+        state_reason: why not, if not.
+        senders: whom it may write as.
+        max_message_bytes: its own limit, or None for the server's.
+        max_recipients: its own limit a message, or None for the server's.
+        null_sender: whether it may use the null reverse-path; None leaves it to the policy.
+        credentials: those that are not revoked first.
+    """
+
+    login: str
+    salt: bytes
+    iterations: int
+    is_active: bool = True
+    state_reason: str = ""
+    senders: tuple[SenderPattern, ...] = ()
+    max_message_bytes: int | None = None
+    max_recipients: int | None = None
+    null_sender: bool | None = None
+    credentials: tuple[Credential, ...] = ()
+
+    def identity(self, credential: Credential) -> Identity:
+        """Return who is logged in when *credential* was used."""
+        return Identity(
+            account=self.login,
+            credential=credential.id,
+            label=credential.label,
+            senders=self.senders,
+            only_senders=credential.senders,
+            max_message_bytes=self.max_message_bytes,
+            max_recipients=self.max_recipients,
+            null_sender=self.null_sender,
+            sandbox=credential.sandbox,
+        )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Work:
+    """What it takes to check a password of an account: each hash is computed once, or not at all."""
+
+    pbkdf2: bool = False
+    argon2: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a store holds on the whole: enough to know what can be offered, and what decoys must look like.
+
+    Args:
+        lacking: for each scheme, the listeners of the standing credentials that have no such verifier: each set once,
+            an empty set for credentials that may come in by every listener.
+        iterations: how many accounts have which SCRAM iteration count.
+        work: how many accounts take which work.
+        next_expiry: when the next credential expires, if one does.
+    """
+
+    lacking: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
+    iterations: Mapping[int, int] = field(default_factory=dict)
+    work: Mapping[Work, int] = field(default_factory=dict)
+    next_expiry: float | None = None
+
+
+class Store(Protocol):
+    """Where accounts are kept.  Every method raises `StoreUnavailable` when it cannot be asked."""
+
+    name: str
+
+    async def find(self, login: str) -> Account | None:
+        """Return the account with that prepared name, as it is now."""
+        ...
+
+    async def has_changed(self) -> bool:
+        """Tell whether anything may have changed since the last `survey`; quick enough to be asked each second."""
+        ...
+
+    async def survey(self, now: float) -> Survey:
+        """Look at all accounts."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        ...

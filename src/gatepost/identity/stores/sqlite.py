@@ -1,0 +1,250 @@
+"""Accounts in an SQLite file, read side: keyed look-ups on the loop's thread, the standard library only.
+
+The command line writes (`gatepost.identity.accounts`).  A look-up sees what was committed before it; a change is
+noticed by `PRAGMA data_version`.  Nothing here waits for a lock, and nothing here writes or moves the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import ipaddress
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gatepost.errors import StoreUnavailable
+from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Account, Credential, Survey, Work
+from gatepost.model.identity import Secret, SenderPattern, parse_sender_pattern
+
+__all__ = ["CREDENTIAL_LIMIT", "SCHEMA_VERSION", "Obstacle", "SqliteStore", "is_current", "obstacles"]
+
+SCHEMA_VERSION: Final = "0001"
+"""The migration whose tables this module reads."""
+
+CREDENTIAL_LIMIT: Final = 64
+"""How many credentials of one account are looked at: the ones not revoked, then the newest of the rest."""
+
+_ACCOUNT: Final = """
+    SELECT id, login, state, state_reason, senders, max_message_bytes, max_recipients, null_sender, salt, iterations
+    FROM accounts WHERE login = ?"""
+
+_CREDENTIALS: Final = """
+    SELECT c.id, c.label, c.mechanisms, c.listeners, c.networks, c.senders, c.expires, c.revoked, c.sandbox,
+           v.scheme, v.value
+    FROM (SELECT *, row_number() OVER (ORDER BY revoked IS NOT NULL, created DESC, id) AS place
+          FROM credentials WHERE account_id = ? ORDER BY place LIMIT ?) AS c
+    LEFT JOIN verifiers AS v ON v.credential_id = c.id ORDER BY c.place"""
+
+# What stands, and lacks a verifier.
+_LACKING: Final = """
+    FROM credentials AS c JOIN accounts AS a ON a.id = c.account_id
+    WHERE a.state = 'active' AND c.revoked IS NULL AND (c.expires IS NULL OR c.expires > :now)
+      AND NOT EXISTS (SELECT 1 FROM verifiers AS v WHERE v.credential_id = c.id AND v.scheme = :scheme)"""
+
+_LISTENERS_LACKING: Final = "SELECT DISTINCT c.listeners" + _LACKING
+
+# The listeners of a credential are a JSON array; an empty one means every listener.
+_THERE: Final = """
+      AND (c.listeners = '[]' OR EXISTS (SELECT 1 FROM json_each(c.listeners) WHERE value = :listener))
+    ORDER BY a.login, c.created LIMIT :limit"""
+_OBSTACLES: Final = "SELECT a.login, c.id, c.label, c.listeners" + _LACKING + _THERE
+
+_WORK: Final = """
+    SELECT pbkdf2, argon2, count(*) FROM (
+        SELECT max(scram AND NOT argon2id) AS pbkdf2, max(argon2id) AS argon2 FROM (
+            SELECT c.account_id, max(v.scheme = :scram) AS scram, max(v.scheme = :argon2id) AS argon2id
+            FROM credentials AS c JOIN verifiers AS v ON v.credential_id = c.id GROUP BY c.id)
+        GROUP BY account_id)
+    GROUP BY pbkdf2, argon2"""
+
+
+class SqliteStore:
+    """The accounts database at *path*.  It is opened when first asked, and again after it was away or replaced."""
+
+    def __init__(self, path: Path, name: str = "sqlite") -> None:
+        self.name = name
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._inode = (0, 0)
+        self._surveyed: object = None
+
+    async def find(self, login: str) -> Account | None:
+        """Return the account with that prepared name, as it is now."""
+        with self._reading() as connection:
+            row = connection.execute(_ACCOUNT, (login,)).fetchone()
+            if row is None:
+                return None
+            return _account(row, connection.execute(_CREDENTIALS, (row[0], CREDENTIAL_LIMIT)).fetchall())
+
+    async def has_changed(self) -> bool:
+        """Tell whether anything may have changed since the last `survey`."""
+        return self._state() != self._surveyed
+
+    async def survey(self, now: float) -> Survey:
+        """Look at all accounts, in a thread and with a connection of its own."""
+        state = self._state()
+        survey = await asyncio.to_thread(_survey, self._path, now)
+        self._surveyed = state
+        return survey
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _state(self) -> object:
+        # A backup may have been put in place of the file that is open.
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            self.close()
+            raise StoreUnavailable(f"{self._path}: {error.strerror}") from None
+        if (status.st_dev, status.st_ino) != self._inode:
+            self.close()
+            self._inode = (status.st_dev, status.st_ino)
+        with self._reading() as connection:
+            return self._inode, connection.execute("PRAGMA data_version").fetchone()[0]
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            if self._connection is None:
+                self._connection = _open(self._path)
+            yield self._connection
+        except sqlite3.Error as error:
+            self.close()
+            raise StoreUnavailable(f"{self._path}: {error}") from None
+        except ValueError as error:  # also Malformed, which would be put down to the client
+            raise StoreUnavailable(f"{self._path}: holds what gatepost did not write: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """A standing credential that keeps a mechanism from being offered where it may come in."""
+
+    account: str
+    credential: str
+    label: str
+    listeners: frozenset[str]
+
+
+def is_current(path: Path) -> bool:
+    """Tell whether the database at *path* is there, with the tables that this module reads."""
+    try:
+        _open(path).close()
+    except (sqlite3.Error, StoreUnavailable):
+        return False
+    return True
+
+
+def obstacles(path: Path, scheme: str, listener: str, now: float, limit: int = 20) -> Sequence[Obstacle]:
+    """Return the standing credentials that may come in by *listener* and have no verifier of *scheme*.
+
+    Raises:
+        StoreUnavailable: the database cannot be read.
+    """
+    values = {"now": now, "scheme": scheme, "listener": listener, "limit": limit}
+    try:
+        with contextlib.closing(_open(path)) as connection:
+            rows = connection.execute(_OBSTACLES, values).fetchall()
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path}: {error}") from None
+    return [Obstacle(login, credential, label, _texts(listeners)) for login, credential, label, listeners in rows]
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # Not mode=ro: a reader must be able to make the shared memory file beside the database.
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=0, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        try:
+            version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            version = None
+        if version != (SCHEMA_VERSION,):
+            found = f"has schema {version[0]}" if version else "has no schema"
+            raise StoreUnavailable(f"{path}: {found}, and this gatepost reads schema {SCHEMA_VERSION}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _survey(path: Path, now: float) -> Survey:
+    values = {"now": now, "scram": SCRAM_SHA_256, "argon2id": ARGON2ID}
+    try:
+        with contextlib.closing(_open(path)) as connection:
+            connection.execute("BEGIN")
+            lacking = {}
+            for scheme in (SCRAM_SHA_256, HMAC_MD5):
+                rows = connection.execute(_LISTENERS_LACKING, {"now": now, "scheme": scheme})
+                lacking[scheme] = frozenset(_texts(text) for (text,) in rows)
+            iterations = dict(connection.execute("SELECT iterations, count(*) FROM accounts GROUP BY iterations"))
+            rows = connection.execute(_WORK, values)
+            work = {Work(bool(pbkdf2), bool(argon2)): count for pbkdf2, argon2, count in rows}
+            expiry = "SELECT min(expires) FROM credentials WHERE revoked IS NULL AND expires > :now"
+            (next_expiry,) = connection.execute(expiry, values).fetchone()
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path}: {error}") from None
+    return Survey(lacking, iterations, work, next_expiry)
+
+
+def _account(row: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Account:
+    verifiers: dict[str, dict[str, Secret]] = {}
+    facts: dict[str, Sequence[Any]] = {}
+    for each in rows:
+        facts[each[0]] = each
+        held = verifiers.setdefault(each[0], {})
+        if each[9] is not None:
+            held[each[9]] = Secret(each[10])
+    return Account(
+        login=row[1],
+        salt=row[8],
+        iterations=row[9],
+        is_active=row[2] == "active",
+        state_reason=row[3],
+        senders=_senders(row[4]),
+        max_message_bytes=row[5],
+        max_recipients=row[6],
+        null_sender=None if row[7] is None else bool(row[7]),
+        credentials=tuple(
+            Credential(
+                id=fact[0],
+                label=fact[1],
+                verifiers=verifiers[fact[0]],
+                mechanisms=_texts(fact[2]),
+                listeners=_texts(fact[3]),
+                networks=_networks(fact[4]),
+                senders=_senders(fact[5]),
+                expires=fact[6],
+                revoked=fact[7],
+                sandbox=bool(fact[8]),
+            )
+            for fact in facts.values()
+        ),
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _texts(text: str) -> frozenset[str]:
+    return frozenset(json.loads(text))
+
+
+@functools.lru_cache(maxsize=1024)
+def _senders(text: str) -> tuple[SenderPattern, ...]:
+    return tuple(parse_sender_pattern(each) for each in json.loads(text))
+
+
+@functools.lru_cache(maxsize=1024)
+def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(each) for each in json.loads(text))

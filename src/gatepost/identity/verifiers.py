@@ -1,0 +1,166 @@
+"""Verifiers: what a store keeps in place of a secret, made here and checked here; plain functions, slow by design.
+
+    secret      kept                                       serves
+    generated   SCRAM-SHA-256 record                       PLAIN, LOGIN, SCRAM-SHA-256
+    chosen      argon2id hash                              PLAIN, LOGIN
+                SCRAM-SHA-256 record, where it is on       SCRAM-SHA-256
+    either      sealed states of HMAC-MD5, where it is on  CRAM-MD5
+
+All SCRAM records of an account share salt and iteration count, so one PBKDF2 checks a password against all of them;
+argon2id is computed once at most.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Account, Credential
+from gatepost.model.identity import Secret
+from gatepost.sasl import hmac_md5, scram
+from gatepost.sasl.prepare import password_forms
+
+__all__ = ["Argon2", "Check", "Checkable", "argon2id_decoy", "check_of", "make", "matching"]
+
+
+@dataclass(frozen=True, slots=True)
+class Argon2:
+    """Cost of argon2id (RFC 9106 §4)."""
+
+    memory_bytes: int = 19 * 1024 * 1024
+    passes: int = 2
+    lanes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Checkable:
+    """One verifier that a password may open, and whose it is."""
+
+    credential: Credential
+    verifier: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What must be computed for one account.
+
+    Args:
+        salt: of its SCRAM records.
+        iterations: of its SCRAM records.
+        scram: SCRAM records to compare with.
+        argon2id: at most one hash.
+    """
+
+    salt: bytes
+    iterations: int
+    scram: tuple[Checkable, ...]
+    argon2id: tuple[Checkable, ...]
+
+    @property
+    def all(self) -> tuple[Checkable, ...]:
+        """Everything, in the order in which `matching` counts."""
+        return self.scram + self.argon2id
+
+
+def check_of(account: Account) -> Check:
+    """Return what it takes to check a password of *account*.
+
+    Gone credentials are checked too, so that the log can say what somebody used.  Of several chosen secrets only one
+    can stand; it comes first and is checked by argon2id, the rest by their SCRAM records if they have one.
+    """
+    scram_records: list[Checkable] = []
+    argon2id: tuple[Checkable, ...] = ()
+    for credential in account.credentials:
+        verifiers = credential.verifiers
+        if ARGON2ID in verifiers and not argon2id:
+            argon2id = (Checkable(credential, verifiers[ARGON2ID]),)
+        elif SCRAM_SHA_256 in verifiers:
+            scram_records.append(Checkable(credential, verifiers[SCRAM_SHA_256]))
+    return Check(account.salt, account.iterations, tuple(scram_records), argon2id)
+
+
+def matching(check: Check, password: Secret) -> int | None:
+    """Return the place in ``check.all`` that *password*, as it came over the wire, opens; None if it opens nothing."""
+    for form in password_forms(password.reveal()):
+        found = _matching(check, form)
+        if found is not None:
+            return found
+    return None
+
+
+def _matching(check: Check, password: bytes) -> int | None:
+    found = None
+    if check.scram:
+        stored_key = scram.stored_key(password, check.salt, check.iterations)
+        for place, each in enumerate(check.scram):
+            record = scram.parse_record(each.verifier.reveal().decode())
+            if hmac.compare_digest(record.stored_key, stored_key) and found is None:
+                found = place
+    if found is None:
+        for place, each in enumerate(check.argon2id, len(check.scram)):
+            if _verify_argon2id(password, each.verifier):
+                found = place
+    return found
+
+
+def make(
+    secret: Secret,
+    *,
+    is_chosen: bool,
+    mechanisms: Collection[str],
+    salt: bytes,
+    iterations: int,
+    argon2: Argon2,
+) -> dict[str, Secret]:
+    """Return the verifiers of a new secret, by scheme; the states of HMAC-MD5 are still to be sealed.
+
+    Args:
+        secret: prepared already.
+        is_chosen: whether a person chose it.
+        mechanisms: those it shall work with, of the ones that are on.
+        salt: of the account.
+        iterations: of the account.
+        argon2: cost of argon2id.
+    """
+    password = secret.reveal()
+    verifiers = {}
+    if is_chosen and not {"PLAIN", "LOGIN"}.isdisjoint(mechanisms):
+        verifiers[ARGON2ID] = Secret(_argon2id(argon2).hash(password).encode())
+    if not is_chosen or "SCRAM-SHA-256" in mechanisms:
+        verifiers[SCRAM_SHA_256] = Secret(scram.derive(password, salt, iterations).encode())
+    if "CRAM-MD5" in mechanisms:
+        verifiers[HMAC_MD5] = Secret(hmac_md5.states(password))
+    return verifiers
+
+
+def argon2id_decoy(octets: bytes, argon2: Argon2) -> Secret:
+    """Return a hash made of 32 random octets: no password fits, and it takes as long to check as a real one."""
+    salt, checksum = (base64.b64encode(part).decode().rstrip("=") for part in (octets[:16], octets))
+    cost = f"m={argon2.memory_bytes // 1024},t={argon2.passes},p={argon2.lanes}"
+    return Secret(f"$argon2id$v=19${cost}${salt}${checksum}".encode())
+
+
+@functools.cache
+def _argon2id(argon2: Argon2) -> Any:
+    scheme: Any = _scheme()
+    return scheme.using(
+        type="ID", rounds=argon2.passes, memory_cost=argon2.memory_bytes // 1024, parallelism=argon2.lanes
+    )
+
+
+@functools.cache
+def _scheme() -> Any:
+    from passlib.hash import argon2
+
+    return argon2
+
+
+def _verify_argon2id(password: bytes, verifier: Secret) -> bool:
+    try:
+        return bool(_scheme().verify(password, verifier.reveal().decode()))
+    except ValueError:  # NUL inside, too long: no password of ours
+        return False
