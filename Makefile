@@ -1,0 +1,70 @@
+# The same targets for people and for .ci/run.  `make` alone says what there is.
+
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+LOAD := tests/bench/build/smtpload tests/bench/build/smtpsink
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format generate bench image clean
+
+help:
+	@echo 'make run      start a server to try out, on 127.0.0.1, ports STARTTLS_PORT=2587 and IMPLICIT_PORT=2465'
+	@echo 'make test     every test that can run here'
+	@echo 'make check    format, lint, types, import rules, generated files, coverage'
+	@echo 'make format   put the sources into shape'
+	@echo 'make generate make the generated files anew'
+	@echo 'make bench    CPU, speed and memory beside stock aiosmtpd'
+	@echo 'make image    the container image'
+	@echo 'make clean    remove everything that was made here'
+
+# Only what is locked, by hash; then gatepost itself, from this folder.
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or later is missing; name one: make PYTHON=...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo 'venv is missing: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(INSTALLED)
+	@exec $(BIN)/gatepost demo
+
+test: $(INSTALLED)
+	$(BIN)/pytest -n 2 tests/unit tests/contracts tests/dialogs tests/bad_configs tests/integration tests/interop
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/gatepost config sample | diff config/gatepost.toml -
+	$(BIN)/python tests/protocols.py --check
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=100 --include='src/gatepost/model/*,src/gatepost/sasl/*,src/gatepost/message/*'
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(INSTALLED)
+	$(BIN)/gatepost config sample > config/gatepost.toml
+	$(BIN)/python tests/protocols.py
+
+bench: $(INSTALLED) $(LOAD)
+	$(BIN)/python tests/bench/bench.py
+
+tests/bench/build/%: tests/bench/load/%.c tests/bench/load/Makefile
+	@mkdir -p $(@D)
+	$(MAKE) -C $(@D) -f ../load/Makefile VPATH=../load $(@F)
+
+image:
+	@echo 'make image: not yet: there is no container image in this version'
+
+clean:
+	rm -rf .venv run build dist tests/bench/build .coverage .coverage.* .*_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
