@@ -23,6 +23,7 @@ VERBS = {
     "queue": "gatepost.cli.queue:queue",
     "send": "gatepost.cli.send:send",
     "cert": "gatepost.cli.cert:cert",
+    "demo": "gatepost.cli.demo:demo",
 }
 
 
