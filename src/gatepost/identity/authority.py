@@ -2,7 +2,7 @@
 
 Fits `Authority` and `Attempt` of `gatepost.session.auth`.  An unknown name walks the same road as a wrong password:
 a decoy is looked at in place of the account, and nobody is found at its end.  The true reason of a no is for the log
-only (`LoginAttempt.reason`).
+only (`LoginAttempt.reason`, `LoginAttempt.doomed`).
 """
 
 from __future__ import annotations
@@ -125,10 +125,11 @@ class LoginAttempt:
     Attributes:
         authcid: the name somebody claims, prepared, for the log; empty until known.
         reason: why the last answer was a no; empty otherwise.
+        doomed: why a decoy was handed out, so that the exchange can only end in a no; nobody may notice before its end.
         identity: who was found, even when they were then refused, for the log.
     """
 
-    __slots__ = ("_authority", "_mechanism", "_peer", "authcid", "identity", "reason")
+    __slots__ = ("_authority", "_mechanism", "_peer", "authcid", "doomed", "identity", "reason")
 
     def __init__(self, authority: Authority, peer: Peer, mechanism: str) -> None:
         self._authority = authority
@@ -136,6 +137,7 @@ class LoginAttempt:
         self._mechanism = mechanism
         self.authcid = ""
         self.reason = ""
+        self.doomed = ""
         self.identity: Identity | None = None
 
     async def check_password(self, authcid: str, password: Secret) -> Identity | None:
@@ -159,7 +161,7 @@ class LoginAttempt:
     async def fetch_secret(self, authcid: str, scheme: str) -> Held:
         """Return what the stores hold for a name, or a decoy.  Raises `StoreUnavailable`, `Malformed`."""
         account = await self._look_up(authcid)
-        self.reason = "unknown login" if account is None else ""
+        self.doomed = "unknown login" if account is None else ""
         candidates: dict[Secret, Candidate] = {}
         for credential in account.credentials if account else ():
             if account and scheme in credential.verifiers:
@@ -169,7 +171,7 @@ class LoginAttempt:
         if candidates:
             return Held(tuple(candidates.values()))
         if account:
-            self.reason = f"no credential for mechanism {self._mechanism}"
+            self.doomed = f"no credential with a verifier for {self._mechanism}"
         shown = account or self._authority.decoy_account(self.authcid)
         return Held((Candidate(None, self._authority.decoy_verifier(shown, scheme)),))
 

@@ -43,11 +43,13 @@ class Attempt(Protocol):
     Attributes:
         authcid: the name somebody claims, prepared, for the log; empty until known.
         reason: why the last answer was a no; empty otherwise.
+        doomed: why a decoy was handed out, so that the exchange can only end in a no; nobody may notice before its end.
         identity: who was found, even when they were then refused, for the log.
     """
 
     authcid: str
     reason: str
+    doomed: str
     identity: Identity | None
 
     async def check_password(self, authcid: str, password: Secret) -> Identity | None:

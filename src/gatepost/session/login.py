@@ -106,7 +106,7 @@ async def login(session: Conversation, argument: str) -> None:
                 return
             reason = attempt.reason
         else:
-            reason = attempt.reason or outcome.reason
+            reason = attempt.reason or attempt.doomed or outcome.reason
         await _fail(session, client, attempt, mechanism, replies.AUTH_FAILED, reason)
     except Cancelled as error:
         # RFC 4954 §4: a cancelled exchange is no failure, unless the answer was a no already.
