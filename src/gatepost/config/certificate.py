@@ -72,7 +72,8 @@ def check_pair(certificate: Path, key: Path | None, hostname: str, now: dt.datet
     except TypeError:
         raise Flaw("key: is locked with a passphrase; store it without, readable for gatepost only") from None
     except ValueError:
-        raise Flaw("key: holds no private key in PEM form; name the right file") from None
+        remedy = "name its file in tls.key" if key is None else "name the right file"
+        raise Flaw(f"key: holds no private key in PEM form; {remedy}") from None
     except Flaw as flaw:
         raise Flaw(f"key: {flaw}") from None
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

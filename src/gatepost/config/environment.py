@@ -64,8 +64,8 @@ def _set(data: dict[str, Any], parts: list[str], text: str) -> Key:
         below = step(annotation, name)
         if below is None:
             near = difflib.get_close_matches(part, names(annotation), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise _Unusable(f"is no key of gatepost{hint}; unset it or correct its name")
+            hint = f"did you mean {near[0]}?" if near else "unset it or correct its name"
+            raise _Unusable(f"is no key of gatepost; {hint}")
         key = (*key, name)
         is_table = bool(names(below)) or bool(names(step(below, 0)))
         if is_last and is_table:

@@ -22,13 +22,19 @@ __all__ = ["explain"]
 def explain(error: ValidationError, source: Source, data: Mapping[str, Any]) -> list[str]:
     """Return one line for each problem in *error*, in the order of the file."""
     problems = []
-    for details in error.errors(include_url=False):
-        key = _key(details["loc"])
+    found = [(_key(details["loc"]), details) for details in error.errors(include_url=False)]
+    for key, details in found:
         kind = details["type"]
+        if kind == "default_factory_not_called":
+            continue  # a default that hangs on another key, which is wrong and named itself
+        if kind == "too_short" and any(other[: len(key)] == key for other, _ in found if other != key):
+            continue  # not empty: its elements are wrong, and named themselves
         if kind == "union_tag_not_found":
             key, text = (*key, "transport"), "is missing; add " + _transports()
         elif kind == "union_tag_invalid":
             key, text = (*key, "transport"), f"is {_quote(details['ctx']['tag'])}; write {_transports()}"
+        elif key == ("hostname",) and key not in source.lines and key not in source.variables:
+            text = "is missing, and the system's own name is not fully qualified; add one such as mail.example.org"
         else:
             text = _explain_one(key, details, data)
         problems.append((source.lines.get(key, source.lines.get(key[:-1], 0)), source.problem(key, text)))

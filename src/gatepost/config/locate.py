@@ -66,7 +66,7 @@ class Source:
 
 def dotted(key: Key) -> str:
     """Print a key as it is written, without the numbers of array elements."""
-    return ".".join(part for part in key if isinstance(part, str))
+    return ".".join(part if _BARE.fullmatch(part) else ascii(part) for part in key if isinstance(part, str))
 
 
 class _Scanner:
