@@ -1,0 +1,34 @@
+"""Ask policies in order, and stop at the first no."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gatepost.model.envelope import Transaction
+from gatepost.model.verdict import ACCEPT, Hold, Refuse, Verdict
+from gatepost.policy.policy import Policy, Stage
+
+__all__ = ["Chain"]
+
+
+class Chain:
+    """Policies, in the order in which they are asked.
+
+    Args:
+        policies: all of them; each is asked at its own stage.
+    """
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        ordered = tuple(policies)
+        self._stages = {stage: tuple([each for each in ordered if each.stage is stage]) for stage in Stage}
+
+    async def check(self, stage: Stage, transaction: Transaction) -> Verdict:
+        """Ask the policies of *stage*: the first refusal counts, otherwise the first hold, otherwise accept."""
+        verdict: Verdict = ACCEPT
+        for policy in self._stages[stage]:
+            answer = await policy.check(transaction)
+            if isinstance(answer, Refuse):
+                return answer
+            if isinstance(answer, Hold) and verdict is ACCEPT:
+                verdict = answer
+        return verdict

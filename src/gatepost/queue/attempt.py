@@ -1,0 +1,135 @@
+"""One attempt: open the content, hand it to a transport, make a result of whatever happens, write the bounce.
+
+What a transport or the composing of a bounce raises ends here: a bug of ours must neither lose mail nor send it twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gatepost.errors import Misuse, SpoolUnavailable
+from gatepost.model.clock import Clock
+from gatepost.model.delivery import Cause, Deferred, Failed, RemoteReply, Result
+from gatepost.model.envelope import Recipient
+from gatepost.queue.bounce import Bouncer
+from gatepost.queue.grouping import is_left_over
+from gatepost.relay.transport import Delivery, Transport
+from gatepost.spool.spool import Draft, Entry, Spool
+
+__all__ = ["Attempt", "Outcome", "Unreached"]
+
+_log = logging.getLogger("gatepost.queue")
+
+_UNREADABLE = RemoteReply.ours(451, "4.3.0", "The message cannot be read from the spool now")
+_OUR_BUG = RemoteReply.ours(451, "4.3.0", "Internal error while delivering")
+
+# RFC 3463 §3.5: X.4.7 is a message that got too old; the class stays 4, for another attempt could have worked.
+_TOO_OLD = "4.4.7"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt came to.
+
+    Args:
+        results: one per recipient.
+        bounce: what its sender will be told; None if nothing failed, or nobody can be told.
+        undrafted: why nobody is told of a failure; empty if nothing failed, or somebody is.
+        spool_trouble: why the spool could not be read; empty if it could.
+        is_tried: whether the transport gave these results.
+    """
+
+    results: tuple[Result, ...]
+    bounce: Draft | None = None
+    undrafted: str = ""
+    spool_trouble: str = ""
+    is_tried: bool = True
+
+
+class Unreached:
+    """Stands for a next hop that is not asked any more: says again what was said last."""
+
+    name = "(given up)"
+
+    def __init__(self, reply: RemoteReply) -> None:
+        self._reply = reply
+
+    async def deliver(self, delivery: Delivery) -> Sequence[Result]:
+        """Defer each recipient with the reply."""
+        return [Deferred(self._reply) for _ in delivery.recipients]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Attempt:
+    """Makes attempts.
+
+    Args:
+        spool: where the content lies.
+        bouncer: who writes bounces.
+        clock: what time it is.
+    """
+
+    def __init__(self, spool: Spool, bouncer: Bouncer, clock: Clock) -> None:
+        self._spool = spool
+        self._bouncer = bouncer
+        self._clock = clock
+
+    async def __call__(
+        self, entry: Entry, recipients: tuple[Recipient, ...], transport: Transport, *, is_last: bool
+    ) -> Outcome:
+        """Try once; *is_last* means that whoever is deferred has failed, unless only the route is in trouble."""
+        results: tuple[Result, ...] = ()
+        bounce: Draft | None = None
+        undrafted = spool_trouble = ""
+        is_tried = False
+        try:
+            async with self._spool.content(entry) as content:
+                given = tuple(await transport.deliver(Delivery(entry.id, entry.envelope, recipients, content)))
+                if len(given) != len(recipients):
+                    raise Misuse(f"{transport.name} gave {len(given)} results for {len(recipients)} recipients")
+                results, is_tried = _judged(given) if is_last else given, True
+                failures = _failures(recipients, results)
+                if failures:
+                    bounce = await self._bouncer.draft(entry, failures, content, self._clock.now())
+                    undrafted = "" if bounce else "the message was itself a notification"
+        except SpoolUnavailable as error:
+            spool_trouble = str(error)
+            results = results or _deferred(recipients, _UNREADABLE, is_last=is_last)
+        except Exception as error:  # noqa: BLE001 - one of the three places: our bug must not lose mail
+            _log.error("a delivery attempt failed", exc_info=error, extra={"queue_id": entry.id})
+            # Not even the last attempt gives up for it: what is wrong is not the message.
+            results = results or _deferred(recipients, _OUR_BUG, is_last=False)
+            undrafted = repr(error)
+        failures = _failures(recipients, results)
+        if failures and bounce is None and not undrafted:
+            # The content cannot be read, but its sender can still be told.
+            bounce = await self._bouncer.draft(entry, failures, None, self._clock.now())
+            undrafted = "" if bounce else "the message was itself a notification"
+        return Outcome(results, bounce, undrafted if failures else "", spool_trouble, is_tried)
+
+
+def _failures(recipients: tuple[Recipient, ...], results: tuple[Result, ...]) -> list[tuple[Recipient, Failed]]:
+    return [
+        (recipient, result) for recipient, result in zip(recipients, results, strict=True) if isinstance(result, Failed)
+    ]
+
+
+def _judged(results: tuple[Result, ...]) -> tuple[Result, ...]:
+    """Turn deferrals into failures, but not those that say nothing about the recipient."""
+    return tuple(
+        [
+            Failed(replace(result.reply, enhanced=_TOO_OLD), result.next_hop)
+            if isinstance(result, Deferred) and result.cause is not Cause.ROUTE and not is_left_over(result, results)
+            else result
+            for result in results
+        ]
+    )
+
+
+def _deferred(recipients: tuple[Recipient, ...], reply: RemoteReply, *, is_last: bool) -> tuple[Result, ...]:
+    results: tuple[Result, ...] = tuple([Deferred(reply)] * len(recipients))
+    return _judged(results) if is_last else results

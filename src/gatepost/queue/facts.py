@@ -1,0 +1,57 @@
+"""The events of an attempt that was written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gatepost.model.delivery import Cause, Deferred, Delivered, Failed
+from gatepost.model.envelope import Receipt
+from gatepost.observe.events import (
+    BounceDropped,
+    BounceQueued,
+    Event,
+    MessageFinished,
+    RecipientDeferred,
+    RecipientDelivered,
+    RecipientFailed,
+)
+from gatepost.queue.attempt import Outcome
+from gatepost.queue.grouping import Group
+from gatepost.spool.spool import Entry, Status
+
+__all__ = ["facts"]
+
+
+def facts(
+    entry: Entry, of: Group, outcome: Outcome, receipts: tuple[Receipt, ...], cause: Cause, ended: float
+) -> Iterator[Event]:
+    """Yield what is to be told.
+
+    Args:
+        entry: the message as it stands now.
+        of: the recipients that were tried.
+        outcome: what it came to.
+        receipts: of the bounce, if there is one.
+        cause: whose trouble the deferrals are.
+        ended: when the attempt ended.
+    """
+    name, route, age = str(entry.id), of.route.name, ended - entry.accepted_at
+    for index, result in zip(of.indices, outcome.results, strict=True):
+        recipient, reply = str(entry.envelope.recipients[index]), str(result.reply)
+        match result:
+            case Delivered():
+                yield RecipientDelivered(name, recipient, route, result.next_hop, reply, entry.attempts, age)
+            case Deferred():
+                yield RecipientDeferred(
+                    name, recipient, route, result.next_hop, reply, entry.attempts, entry.due, cause.value
+                )
+            case Failed():
+                yield RecipientFailed(
+                    name, recipient, route, result.next_hop, reply, entry.attempts, result.reply.enhanced
+                )
+    for receipt in receipts:
+        yield BounceQueued(name, receipt.id, str(entry.envelope.reverse_path))
+    if outcome.undrafted:
+        yield BounceDropped(name, outcome.undrafted)
+    if all(each.status is not Status.PENDING for each in entry.progress):
+        yield MessageFinished(name, age)

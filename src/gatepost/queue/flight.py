@@ -1,0 +1,103 @@
+"""A message while attempts of it run: its state as last written down, and which of its recipients are on their way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gatepost.model.delivery import Cause, Deferred, Delivered, Failed, Result
+from gatepost.model.envelope import MessageId
+from gatepost.queue.grouping import is_left_over
+from gatepost.queue.health import Health
+from gatepost.queue.retry import Schedule
+from gatepost.spool.spool import Entry, Progress, Settlement, Status
+
+__all__ = ["Flight"]
+
+_STATUS = {Delivered: Status.DELIVERED, Deferred: Status.PENDING, Failed: Status.FAILED}
+
+
+class Flight:
+    """One message in memory.
+
+    Attributes:
+        entry: as last written down.
+        running: places of the recipients on their way.
+        lock: held while its state is written down.
+    """
+
+    __slots__ = ("entry", "lock", "running")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.running: set[int] = set()
+        self.lock = asyncio.Lock()
+
+    @property
+    def id(self) -> MessageId:
+        """Name of the message."""
+        return self.entry.id
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a recipient is not settled yet."""
+        return any(each.status is Status.PENDING for each in self.entry.progress)
+
+    def stalled(self, health: Health, now: float) -> float:
+        """Return for how many seconds routes have kept it until now, if its route has that health."""
+        return self.entry.stalled + health.stalled(self.entry.due, now)
+
+    def ready(self, schedule: Schedule, now: float) -> list[int]:
+        """Return the places of recipients whose time has come.
+
+        A message has one due time, each recipient its own wait.  If the message is due and nobody's wait is over,
+        somebody has set that time by hand, and everybody is meant.
+        """
+        pending = [
+            index
+            for index, each in enumerate(self.entry.progress)
+            if each.status is Status.PENDING and index not in self.running
+        ]
+        if len(pending) == 1 and not self.running:
+            return pending
+        ready = [
+            index
+            for index in pending
+            if schedule.next_try(self.id, self.entry.progress[index].attempts, self.entry.progress[index].at) <= now
+        ]
+        return ready if ready or self.running else pending
+
+    def progressed(
+        self, indices: Sequence[int], results: Sequence[Result], cause: Cause, now: float
+    ) -> tuple[Progress, ...]:
+        """Return every recipient's state after an attempt.
+
+        Args:
+            indices: the recipients it was for.
+            results: what it came to for each.
+            cause: whose trouble it was.
+            now: when it ended.
+        """
+        progress = list(self.entry.progress)
+        for index, result in zip(indices, results, strict=True):
+            before = progress[index]
+            attempts, at = before.attempts + 1, now
+            if isinstance(result, Deferred) and (cause is not Cause.MESSAGE or is_left_over(result, results)):
+                # Nobody judged this recipient: its schedule does not move.
+                attempts, at = before.attempts, before.at if before.attempts else now
+            progress[index] = Progress(
+                before.recipient, _STATUS[type(result)], attempts, str(result.reply), result.next_hop, at
+            )
+        return tuple(progress)
+
+    def advance(self, settlement: Settlement) -> None:
+        """Take note that *settlement* is written down."""
+        entry = self.entry
+        self.entry = replace(
+            entry,
+            progress=settlement.progress,
+            due=settlement.due,
+            stalled=settlement.stalled,
+            attempts=entry.attempts + settlement.is_attempt,
+        )

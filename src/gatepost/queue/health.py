@@ -1,0 +1,153 @@
+"""Whether a route is worth trying now: learned from what attempts came to, forgotten at restart.
+
+A route is open, or closed until a moment at which one attempt may probe it.  Two kinds of trouble close it:
+
+- its next hop is down, slow or busy: back-off from seconds to minutes; mail that waits grows older;
+- our login or its certificate is refused: a pause from a minute to a quarter of an hour; mail that waits does not.
+
+The first attempt that the next hop answers opens it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gatepost.model.delivery import Cause, Deferred, RemoteReply, Result
+from gatepost.model.envelope import MessageId
+from gatepost.observe.events import Event, RoutePaused, RouteResumed
+
+__all__ = ["Health"]
+
+_BACK_OFF, _BACK_OFF_LIMIT = 5.0, 300.0
+_PAUSE, _PAUSE_LIMIT = 60.0, 900.0
+# One failure can be the message's own: a next hop that breaks down at one message must not stop the others.
+_FAILURES_TO_CLOSE = 2
+_SUSPECTS_LIMIT = 100
+
+
+class Health:
+    """What is known about one route.
+
+    Attributes:
+        until: when a closed route may be probed; 0 while it is open.
+        last_reply: what was last said in its trouble.
+    """
+
+    def __init__(self, name: str, emit: Callable[[Event], None]) -> None:
+        self.until = 0.0
+        self.last_reply: RemoteReply | None = None
+        self._name = name
+        self._emit = emit
+        self._is_probing = False
+        self._suspects: dict[MessageId, float] = {}
+        self._failures = 0
+        self._refusals = 0
+        self._closed_at = 0.0
+        self._worked_at = 0.0
+        self._paused_at: float | None = None
+        self._resumed_at: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everything may be tried."""
+        return not self.until
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether our login or its certificate keeps it closed: nobody grows older by that."""
+        return self._paused_at is not None and self._resumed_at is None
+
+    def admits(self, now: float) -> bool:
+        """Tell whether one more attempt may start."""
+        return not self.until or (now >= self.until and not self._is_probing)
+
+    def begin(self) -> None:
+        """Take note of an attempt: on a closed route it is the probe."""
+        self._is_probing = self.until > 0
+
+    def end(self, began: float) -> None:
+        """Take note that an attempt is over, whatever became of it."""
+        if began > self._closed_at:
+            self._is_probing = False
+
+    def learn(self, message_id: MessageId, results: Sequence[Result], began: float, now: float) -> Cause:
+        """Take in what an attempt came to; return whose trouble it was.
+
+        Args:
+            message_id: what was tried.
+            results: one per recipient.
+            began: when the attempt began.
+            now: when it ended.
+        """
+        cause = _cause(results)
+        if cause is Cause.NEXT_HOP and self._breaks_it(message_id, now):
+            return Cause.MESSAGE
+        if self.until and began <= self._closed_at:
+            return cause  # it was under way when the route was closed, and says nothing new
+        if cause is Cause.MESSAGE:
+            self._open(now)
+            return cause
+        self.last_reply = results[0].reply
+        if cause is Cause.ROUTE:
+            self._refusals += 1
+            self._close(now, _grown(_PAUSE, self._refusals, _PAUSE_LIMIT))
+            self._pause(now)
+        else:
+            self._failures += 1
+            if self.until or self._failures >= _FAILURES_TO_CLOSE:
+                self._close(now, self.back_off)
+        return cause
+
+    @property
+    def back_off(self) -> float:
+        """How long to leave a next hop alone after its last failure."""
+        return _grown(_BACK_OFF, self._failures, _BACK_OFF_LIMIT)
+
+    def stalled(self, since: float, now: float) -> float:
+        """Return for how many seconds of that time the route was paused."""
+        if self._paused_at is None:
+            return 0.0
+        end = now if self._resumed_at is None else min(now, self._resumed_at)
+        return max(0.0, end - max(since, self._paused_at))
+
+    def _breaks_it(self, message_id: MessageId, now: float) -> bool:
+        """Tell whether others got through between two failures of this message: then the trouble is its own."""
+        failed_at = self._suspects.pop(message_id, None)
+        if len(self._suspects) >= _SUSPECTS_LIMIT:
+            del self._suspects[next(iter(self._suspects))]
+        self._suspects[message_id] = now
+        return failed_at is not None and self._worked_at > failed_at
+
+    def _open(self, now: float) -> None:
+        self._worked_at = now
+        if not self.until and not self._failures:
+            return
+        self.until, self._failures, self._refusals, self._is_probing = 0.0, 0, 0, False
+        if self.is_paused:
+            self._resumed_at = now
+            self._emit(RouteResumed(self._name))
+
+    def _close(self, now: float, seconds: float) -> None:
+        self.until = now + seconds
+        self._closed_at = now
+        self._is_probing = False
+
+    def _pause(self, now: float) -> None:
+        if self._resumed_at is not None and now - self._resumed_at > _PAUSE_LIMIT:
+            self._paused_at = None  # otherwise it works only off and on, and that is one pause
+        if self._paused_at is None:
+            self._paused_at = now
+        self._resumed_at = None
+        self._emit(RoutePaused(self._name, str(self.last_reply), self.until))
+
+
+def _cause(results: Sequence[Result]) -> Cause:
+    """Return whose trouble it is if every recipient was deferred for the same; otherwise the next hop is at work."""
+    causes = {result.cause if isinstance(result, Deferred) else None for result in results}
+    if Cause.ROUTE in causes and causes <= {Cause.ROUTE, Cause.NEXT_HOP}:
+        return Cause.ROUTE
+    return Cause.NEXT_HOP if causes == {Cause.NEXT_HOP} else Cause.MESSAGE
+
+
+def _grown(first: float, times: int, limit: float) -> float:
+    return float(min(first * 2 ** min(times - 1, 16), limit)) if times else first

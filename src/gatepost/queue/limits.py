@@ -1,0 +1,95 @@
+"""How many attempts run at once on each route, and which messages wait behind them.
+
+A message that cannot start is not kept in memory: a gate holds the ids of the next few, and beyond them only the
+place in the spool's order from where to read on.  So a route with a million waiting messages costs as much as one
+with a hundred, and other routes do not notice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatepost.model.envelope import MessageId
+from gatepost.queue.health import Health
+
+__all__ = ["Gate", "Limits", "Place"]
+
+Place = tuple[float, str]
+"""A place in the order in which the spool lists what is due: due time and id."""
+
+_WAITING_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much at once.
+
+    Args:
+        attempts: deliveries over all routes; more than *per_route*, or one slow route holds up the others.
+        per_route: deliveries on one route.
+        recipients: recipients of one delivery.
+    """
+
+    attempts: int = 100
+    per_route: int = 20
+    recipients: int = 100
+
+    def __post_init__(self) -> None:
+        if min(self.attempts, self.per_route, self.recipients) < 1:
+            raise ValueError("a limit is at least one")
+
+
+class Gate:
+    """The way into one route.
+
+    Attributes:
+        running: attempts under way.
+        waiting: the next messages, oldest first.
+        behind: where the spool holds the first of those that are not in *waiting*; None if there are none.
+    """
+
+    def __init__(self, limit: int, health: Health) -> None:
+        self.health = health
+        self.running = 0
+        self.waiting: dict[MessageId, None] = {}
+        self.behind: Place | None = None
+        self._limit = limit
+
+    def admits(self, now: float) -> bool:
+        """Tell whether one more attempt may start."""
+        return self.running < self._limit and self.health.admits(now)
+
+    def enter(self) -> None:
+        """Start an attempt."""
+        self.running += 1
+        self.health.begin()
+
+    def leave(self, began: float) -> None:
+        """End an attempt that began then."""
+        self.running -= 1
+        self.health.end(began)
+
+    def hold(self, message_id: MessageId, place: Place) -> None:
+        """Remember that a message waits here."""
+        if message_id in self.waiting:
+            return
+        if self.behind is None and self.health.is_open and len(self.waiting) < _WAITING_LIMIT:
+            self.waiting[message_id] = None
+        elif self.behind is None or place < self.behind:
+            self.behind = place
+
+    def wants_more(self, now: float) -> bool:
+        """Tell whether messages were left behind that may start now."""
+        return self.behind is not None and not self.waiting and self.admits(now)
+
+    def pick_up(self) -> Place:
+        """Return where messages were left behind, and forget it."""
+        assert self.behind is not None
+        place, self.behind = self.behind, None
+        return place
+
+    def take(self) -> MessageId:
+        """Return the message that has waited longest, and let go of it."""
+        message_id = next(iter(self.waiting))
+        del self.waiting[message_id]
+        return message_id

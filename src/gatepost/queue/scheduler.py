@@ -1,0 +1,383 @@
+"""What is due: claim it, try it, write down what happened, sleep until the next.
+
+A new message is tried at once, by `wake`; everything else is found in the spool, in the order in which it is due.
+Nothing is kept in memory but what is under way and a few ids a route: `_frontier` is the place up to which the spool
+was read, and whatever is due before it is under way, or waits at a gate (`limits.Gate`), or is found at the next sweep.
+
+Promises: at least once, and once unless we die between a next hop's yes and the spool's commit.  A recipient ends
+delivered, or failed with its sender told in the same transaction, or stays pending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from operator import attrgetter
+
+from gatepost.errors import SpoolUnavailable
+from gatepost.model.clock import Clock
+from gatepost.model.delivery import Cause, RemoteReply
+from gatepost.model.envelope import Envelope, MessageId, Recipient
+from gatepost.observe.events import Event, SpoolTroubled
+from gatepost.queue.attempt import Attempt, Outcome, Unreached
+from gatepost.queue.bounce import Bouncer
+from gatepost.queue.facts import facts
+from gatepost.queue.flight import Flight
+from gatepost.queue.grouping import NO_ROUTE, Group, Routes, group
+from gatepost.queue.health import Health
+from gatepost.queue.limits import Gate, Limits, Place
+from gatepost.queue.retry import Schedule
+from gatepost.queue.settlement import settle_up
+from gatepost.relay.transport import Transport
+from gatepost.spool.spool import Spool
+
+__all__ = ["Scheduler"]
+
+_log = logging.getLogger("gatepost.queue")
+
+_START: Place = (float("-inf"), "")
+_BATCH = 50
+_IDLE_LIMIT = 60.0  # the time of day may be set while we sleep
+_SWEEP = 3600.0
+_BREATH = 0.02  # between batches in which nothing could start
+_TROUBLE_PAUSE, _TROUBLE_PAUSE_LIMIT = 1.0, 30.0
+_UNREADABLE_LIMIT = 1000
+_UNREACHED = RemoteReply.ours(451, "4.4.1", "The next hop could not be reached")
+
+
+class Scheduler:
+    """Drives deliveries.
+
+    Args:
+        spool: where messages lie.
+        routes: who knows the way of each recipient.
+        hostname: our own name, for bounces.
+        clock: what time it is.
+        emit: who hears of what happened.
+        schedule: when to try again.
+        limits: how much at once.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        routes: Routes,
+        *,
+        hostname: str,
+        clock: Clock,
+        emit: Callable[[Event], None],
+        schedule: Schedule | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._spool = spool
+        self._routes = routes
+        self._clock = clock
+        self._emit = emit
+        self._schedule = schedule or Schedule()
+        self._limits = limits or Limits()
+        self._attempt = Attempt(spool, Bouncer(hostname), clock)
+        self._flights: dict[MessageId, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = 0
+        self._gates: dict[str, Gate] = {}
+        self._frontier = _START
+        self._sweep_at = 0.0
+        self._unreadable: set[MessageId] = set()
+        self._stuck = 0  # attempts whose result cannot be written down
+        self._is_running = False
+        self._is_full = False  # reading on waits for an attempt to end
+        self._sleeps_until = 0.0
+        self._poked = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts are under way."""
+        return len(self._tasks)
+
+    def wake(self, message_id: MessageId) -> None:
+        """Look at a message now: it is new, or its due time was changed."""
+        if self._is_running:
+            self._offer(message_id)
+
+    def reroute(self, routes: Routes) -> None:
+        """Use other routes from now on, and look at everything that waits for one."""
+        self._routes = routes
+        self._sweep_at = 0.0
+        self._poked.set()
+
+    async def run(self) -> None:
+        """Deliver until `drain` is called or the task is cancelled; what is under way is then cancelled too."""
+        self._is_running = True
+        self._sweep_at = 0.0
+        try:
+            while self._is_running:
+                self._poked.clear()
+                try:
+                    wait = self._round()
+                except SpoolUnavailable as error:
+                    self._emit(SpoolTroubled(str(error)))
+                    wait = _TROUBLE_PAUSE_LIMIT
+                await self._sleep(wait)
+        finally:
+            if self._is_running:
+                self._is_running = False
+                await self._cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing more, give attempts under way some time, then cancel them: what they were for stays queued."""
+        self._is_running = False
+        timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            while self._tasks and not timer.done():
+                await asyncio.wait({timer, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            await self._cancel()
+            self._poked.set()
+
+    async def _cancel(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Looking for what is due.
+
+    def _has_room(self) -> bool:
+        return self._is_running and not self._stuck and len(self._tasks) < self._limits.attempts
+
+    def _round(self) -> float:
+        """Start what can be started, read a little further; return how long to sleep."""
+        now = self._clock.now()
+        if now >= self._sweep_at:
+            self._sweep(now)
+        before, is_more = self._started, False
+        for gate in list(self._gates.values()):
+            self._admit_waiting(gate)
+            if self._has_room() and gate.wants_more(now):
+                is_more |= self._catch_up(gate)
+        self._is_full = not self._has_room()
+        if self._is_full:
+            return _IDLE_LIMIT
+        is_more |= self._read_on()
+        if is_more:
+            return 0.0 if self._started > before else _BREATH
+        return self._idle_time()
+
+    def _read_on(self) -> bool:
+        """Offer the next that became due; tell whether there may be more."""
+        batch = self._due(self._frontier)
+        for message_id in batch:
+            self._frontier = max(self._frontier, self._offer(message_id) or self._frontier)
+        return len(batch) == _BATCH
+
+    def _catch_up(self, gate: Gate) -> bool:
+        """Read on from where *gate* left messages behind, not beyond the frontier; tell whether there may be more."""
+        place = gate.pick_up()
+        self._offer(MessageId(place[1]))
+        batch = self._due(place) if gate.behind is None else []
+        for message_id in batch:
+            if place >= self._frontier:
+                return False
+            place = max(place, self._offer(message_id) or place)
+            if gate.behind is not None:
+                break
+        if gate.behind is None and len(batch) < _BATCH:
+            return False
+        gate.behind = min(gate.behind or place, place)
+        return True
+
+    def _due(self, after: Place) -> list[MessageId]:
+        return self._spool.due(self._clock.now(), _BATCH, after=after, skip=frozenset(self._unreadable))
+
+    def _sweep(self, now: float) -> None:
+        """Look at everything again: has somebody waited too long, was a message missed?"""
+        self._sweep_at = now + _SWEEP
+        self._frontier = _START
+        self._unreadable.clear()
+        for gate in self._gates.values():
+            gate.behind = None
+
+    def _admit_waiting(self, gate: Gate) -> None:
+        now = self._clock.now()
+        while gate.waiting and self._has_room() and gate.admits(now):
+            self._offer(gate.take())
+
+    def _idle_time(self) -> float:
+        now = self._clock.now()
+        moments = [self._sweep_at, now + _IDLE_LIMIT]
+        moments += [gate.health.until for gate in self._gates.values() if gate.waiting or gate.behind is not None]
+        moments = [moment for moment in moments if moment > now]
+        due = self._spool.next_due(after=self._frontier, skip=frozenset(self._unreadable))
+        if due is not None:
+            moments.append(due)
+        return max(min(moments) - now, _BREATH)
+
+    async def _sleep(self, seconds: float) -> None:
+        self._sleeps_until = self._clock.now() + seconds
+        timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        poke = asyncio.ensure_future(self._poked.wait())
+        try:
+            await asyncio.wait({timer, poke}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            poke.cancel()
+            self._sleeps_until = 0.0
+
+    # Starting.
+
+    def _offer(self, message_id: MessageId) -> Place | None:
+        """Start what can be started of a message, leave the rest at its gates; return its place in the spool."""
+        flight = self._flights.get(message_id)
+        if flight is None:
+            try:
+                entry = self._spool.entry(message_id)
+            except SpoolUnavailable as error:
+                self._skip(message_id, error)
+                return None
+            if entry is None or entry.is_held:
+                return None
+            flight = Flight(entry)
+        entry = flight.entry
+        place = (entry.due, message_id)
+        now = self._clock.now()
+        if entry.due > now:
+            self._expect(entry.due)
+            return place
+        for each in group(entry.envelope, flight.ready(self._schedule, now), self._routes, self._limits.recipients):
+            gate = self._gate(each.route.name)
+            if not self._has_room():
+                gate.hold(message_id, place)
+            elif gate.admits(now):
+                gate.enter()
+                self._start(flight, each, self._try(flight, each, each.route.transport, gate))
+            elif self._is_hopeless(flight, gate, now):
+                unreached = Unreached(gate.health.last_reply or _UNREACHED)
+                self._start(flight, each, self._try(flight, each, unreached, gate))
+            elif gate.health.stalled(entry.due, now) > _SWEEP:
+                self._start(flight, each, self._note(flight, each, gate))
+            else:
+                gate.hold(message_id, place)
+        return place
+
+    def _gate(self, name: str) -> Gate:
+        gate = self._gates.get(name)
+        if gate is None:
+            gate = self._gates[name] = Gate(self._limits.per_route, Health(name, self._emit))
+        return gate
+
+    def _is_hopeless(self, flight: Flight, gate: Gate, now: float) -> bool:
+        """Tell whether a message has become too old behind a next hop that is away."""
+        health = gate.health
+        return not health.is_open and not health.is_paused and now >= self._deadline(flight, gate, now)
+
+    def _deadline(self, flight: Flight, gate: Gate, now: float) -> float:
+        return self._schedule.deadline(flight.entry.accepted_at, flight.stalled(gate.health, now))
+
+    def _skip(self, message_id: MessageId, error: SpoolUnavailable) -> None:
+        """Leave a message alone until the next sweep: its entry cannot be read."""
+        if len(self._unreadable) < _UNREADABLE_LIMIT:
+            self._unreadable.add(message_id)
+        self._emit(SpoolTroubled(str(error)))
+
+    def _expect(self, due: float) -> None:
+        """Make sure that the loop is awake by then."""
+        if due < self._sleeps_until:
+            self._poked.set()
+
+    def _start(self, flight: Flight, of: Group, work: Coroutine[None, None, None]) -> None:
+        flight.running.update(of.indices)
+        self._flights[flight.id] = flight
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        self._started += 1
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("what came of an attempt was not written down", exc_info=error)
+        for gate in sorted([gate for gate in self._gates.values() if gate.waiting], key=attrgetter("running")):
+            self._admit_waiting(gate)
+        if not self._has_room():
+            return
+        now = self._clock.now()
+        if self._is_full or any(gate.wants_more(now) for gate in self._gates.values()):
+            self._poked.set()
+
+    # Trying.
+
+    async def _try(self, flight: Flight, of: Group, transport: Transport, gate: Gate) -> None:
+        began = self._clock.now()
+        is_written = False
+        try:
+            recipients = tuple([flight.entry.envelope.recipients[index] for index in of.indices])
+            is_last = began >= self._deadline(flight, gate, began)
+            outcome = await self._attempt(flight.entry, recipients, transport, is_last=is_last)
+            if outcome.spool_trouble:
+                self._emit(SpoolTroubled(outcome.spool_trouble))
+            cause = Cause.MESSAGE
+            if outcome.is_tried and transport is of.route.transport:
+                cause = gate.health.learn(flight.id, outcome.results, began, self._clock.now())
+            await self._write_down(flight, of, outcome, cause, gate)
+            is_written = True
+        finally:
+            if transport is of.route.transport:
+                gate.leave(began)
+            self._land(flight, of, is_written=is_written)
+
+    async def _note(self, flight: Flight, of: Group, gate: Gate) -> None:
+        """Write down how long a paused route has kept a message, so that a restart does not forget it."""
+        is_written = False
+        try:
+            await self._write_down(flight, Group(of.route, ()), Outcome(()), Cause.ROUTE, gate)
+            is_written = True
+        finally:
+            self._land(flight, of, is_written=is_written)
+
+    def _land(self, flight: Flight, of: Group, *, is_written: bool) -> None:
+        flight.running.difference_update(of.indices)
+        if not flight.running:
+            del self._flights[flight.id]
+        if not is_written:
+            self._sweep_at = min(self._sweep_at, self._clock.now() + _IDLE_LIMIT)
+
+    async def _write_down(self, flight: Flight, of: Group, outcome: Outcome, cause: Cause, gate: Gate) -> None:
+        """Put what an attempt came to into the spool; keep it and try again as long as the spool is in trouble."""
+        ended, pause = self._clock.now(), 0.0
+        async with flight.lock:
+            try:
+                while True:
+                    settlement = settle_up(
+                        flight, of, outcome, cause, gate.health, ended, self._clock.now(), self._schedule, self._health
+                    )
+                    try:
+                        receipts = await self._spool.settle(flight.id, settlement)
+                        break
+                    except SpoolUnavailable as error:
+                        if not pause:
+                            self._get_stuck(error)
+                    pause = min(2 * pause or _TROUBLE_PAUSE, _TROUBLE_PAUSE_LIMIT)
+                    await self._clock.sleep(pause)
+            finally:
+                if pause:
+                    self._stuck -= 1
+                    self._poked.set()
+            flight.advance(settlement)
+        for fact in facts(flight.entry, of, outcome, receipts, cause, ended):
+            self._emit(fact)
+        for receipt in receipts:
+            self.wake(receipt.id)
+        if flight.is_pending:
+            if settlement.due <= self._frontier[0]:
+                self._frontier = (settlement.due, "")
+            self._expect(settlement.due)
+
+    def _get_stuck(self, error: SpoolUnavailable) -> None:
+        self._stuck += 1
+        if self._stuck == 1:
+            self._emit(SpoolTroubled(str(error)))
+
+    def _health(self, envelope: Envelope, recipient: Recipient) -> Health:
+        return self._gate((self._routes.route_for(envelope, recipient) or NO_ROUTE).name).health

@@ -1,0 +1,69 @@
+"""What is to be written down after an attempt: the new states, when to go on, and how long a route was to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gatepost.model.delivery import Cause
+from gatepost.model.envelope import Envelope, Recipient
+from gatepost.queue.attempt import Outcome
+from gatepost.queue.flight import Flight
+from gatepost.queue.grouping import Group
+from gatepost.queue.health import Health
+from gatepost.queue.retry import Schedule
+from gatepost.spool.spool import Settlement, Status
+
+__all__ = ["settle_up"]
+
+
+def settle_up(
+    flight: Flight,
+    of: Group,
+    outcome: Outcome,
+    cause: Cause,
+    health: Health,
+    ended: float,
+    now: float,
+    schedule: Schedule,
+    health_of: Callable[[Envelope, Recipient], Health],
+) -> Settlement:
+    """Make the settlement of an attempt.
+
+    Args:
+        flight: the message.
+        of: the recipients that were tried; none, if only time is to be noted.
+        outcome: what it came to.
+        cause: whose trouble it was.
+        health: that of the route it took.
+        ended: when the attempt ended.
+        now: the time of writing.
+        schedule: when to try again.
+        health_of: finds the health of the route that a recipient would take now.
+    """
+    progress = flight.progressed(of.indices, outcome.results, cause, ended)
+    bounces = () if outcome.bounce is None else (outcome.bounce,)
+    envelope, is_attempt = flight.entry.envelope, bool(of.indices)
+    stalled = flight.stalled(health, now)
+    waits, is_paused = [], False
+    for index, each in enumerate(progress):
+        if each.status is not Status.PENDING:
+            continue
+        is_tried = index in of.indices
+        if index in flight.running and not is_tried:
+            waits.append(now)  # on its way: after a crash it is tried again at once
+            continue
+        its_health = health_of(envelope, each.recipient)
+        due = max(now, schedule.next_try(flight.id, each.attempts, each.at), its_health.until)
+        if is_tried and cause is Cause.NEXT_HOP:
+            due = max(due, now + its_health.back_off)
+        waits.append(due)
+        is_paused = is_paused or its_health.is_paused
+    if not waits:
+        return Settlement(progress, now, stalled, bounces, is_attempt)
+    due = min(waits)
+    if is_paused:
+        # Until then it waits for a route, and grows no older.
+        stalled += due - now
+    elif (deadline := schedule.deadline(flight.entry.accepted_at, stalled)) > now:
+        due = min(due, deadline)
+    return Settlement(progress, due, stalled, bounces, is_attempt)
