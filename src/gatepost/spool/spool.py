@@ -98,12 +98,14 @@ class Settlement:
         due: when to try those still pending; ignored when none is.
         stalled: new value of `Entry.stalled`.
         bounces: notifications to keep in the same transaction.
+        is_attempt: whether something was tried, and `Entry.attempts` grows; otherwise only times are noted.
     """
 
     progress: tuple[Progress, ...]
     due: float
     stalled: float = 0.0
     bounces: tuple[Draft, ...] = ()
+    is_attempt: bool = True
 
 
 class Content(Protocol):

@@ -252,8 +252,8 @@ class SqliteSpool:
     async def settle(self, message_id: MessageId, settlement: Settlement) -> tuple[Receipt, ...]:
         """Write down what an attempt came to, and keep its bounces; return their receipts.
 
-        A settlement counts as an attempt of the entry.  For a message that is not there (any more) nothing is
-        written, and there are no receipts.
+        A settlement counts as an attempt of the entry, unless it says otherwise.  For a message that is not there
+        (any more) nothing is written, and there are no receipts.
 
         Raises:
             SpoolUnavailable: nothing of it is written down; keep it and try again.
@@ -274,7 +274,7 @@ class SqliteSpool:
                     settlement.due,
                     int(entry.is_held),
                     settlement.stalled,
-                    entry.attempts + 1,
+                    entry.attempts + settlement.is_attempt,
                     encode_progress(settlement.progress),
                     message_id,
                 ),
