@@ -1,0 +1,303 @@
+"""Lay gatepost beside stock aiosmtpd: CPU, messages a second, latency and memory under the same loads (`make bench`).
+
+One server runs at a time; repeats are interleaved, and every second one goes the other way round.  gatepost keeps and
+relays each message to a sink, and its CPU is counted until the sink has them all; aiosmtpd only writes files.  The CPU
+is that of the server's whole process tree.  BENCH_REPEATS (3) and BENCH_LOADS (a,c,d) say how much; the exit code is 1
+if a bar is missed or a session failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from servers import Authority, Gatepost, accepts, free_ports, wait_for  # noqa: E402 - tests/ is no package
+
+BUILD = HERE / "build"
+LOGIN = "test@example.test"
+PASSWORD = "secret-pass-1"
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What smtpload does, and at most how much of aiosmtpd's CPU gatepost may take for it."""
+
+    what: str
+    arguments: str
+    bar: float
+
+
+LOADS = {
+    "a": Load("one 4 KiB message a session, 32 connections", "--conns 32 --sessions 2000 --seconds 20", 0.6),
+    "c": Load("100 messages of 4 KiB a session, 10 connections", "--conns 10 --sessions 20 --msgs 100", 0.5),
+    "d": Load("messages of 10 MiB, 4 connections", "--conns 4 --sessions 20 --size 10485760", 0.3),
+}
+
+
+class Tree:
+    """A process and all its descendants, by /proc."""
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+
+    def pids(self) -> list[int]:
+        """Return those that are alive."""
+        found = [self.root]
+        for pid in found:
+            with contextlib.suppress(OSError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    found += map(int, (task / "children").read_text().split())
+        return found
+
+    def cpu(self) -> float:
+        """Return the seconds they took, with those of children that have ended."""
+        ticks = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:15]))  # user, system, and both of children
+        return ticks / TICK
+
+    def forget_peak(self) -> None:
+        """Start to measure the peak of memory anew."""
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def peak_mib(self) -> float:
+        """Return the sum of the peaks of resident memory."""
+        kib = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        kib += int(line.split()[1])
+        return kib / 1024
+
+
+class Sink:
+    """The next hop: it counts messages and throws them away."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self.statistics = folder / "sink.stats"
+        self.process = subprocess.Popen(
+            [BUILD / "smtpsink", "--port", str(port), "--stats", self.statistics], stdout=subprocess.DEVNULL
+        )
+        wait_for("the sink", lambda: accepts(port))
+
+    def messages(self) -> int:
+        """Return how many came."""
+        count: int = struct.unpack("<Q", self.statistics.read_bytes()[:8])[0]
+        return count
+
+    def close(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait()
+
+
+@dataclass
+class Subject:
+    """A server under load."""
+
+    tree: Tree
+    port: int
+    password: str
+    sink: Sink | None = None
+
+
+@contextlib.contextmanager
+def gatepost(folder: Path, authority: Authority) -> Iterator[Subject]:
+    """Run gatepost with its defaults, but for limits that the load would meet."""
+    (sink_port,) = free_ports(1)
+    sink = Sink(folder, sink_port)
+    server = Gatepost(
+        folder / "gatepost",
+        authority,
+        routes=f"""\
+[[route]]
+name = "sink"
+transport = "smarthost"
+host = "127.0.0.1"
+port = {sink_port}
+tls = "none"
+""",
+        tables="[limits]\nconnections_per_address = 200\n",
+    )
+    try:
+        password = server.add_account(LOGIN, LOGIN)
+        with server:
+            assert server.process is not None
+            yield Subject(Tree(server.process.pid), server.starttls_port, password, sink)
+    finally:
+        sink.close()
+
+
+@contextlib.contextmanager
+def aiosmtpd(folder: Path, authority: Authority) -> Iterator[Subject]:
+    """Run stock aiosmtpd."""
+    (port,) = free_ports(1)
+    words = [folder, authority.certificate, authority.key, port, LOGIN, PASSWORD]
+    with (folder / "out.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", HERE / "stock.py", *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_for("aiosmtpd", lambda: accepts(port))
+        yield Subject(Tree(process.pid), port, PASSWORD)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+SUBJECTS = {"gatepost": gatepost, "aiosmtpd": aiosmtpd}
+
+
+def send(subject: Subject, arguments: str) -> dict[str, Any]:
+    """Run the load client and wait until the sink has what was accepted; return what the client measured."""
+    before = subject.sink.messages() if subject.sink else 0
+    done = subprocess.run(
+        [
+            BUILD / "smtpload",
+            "--port",
+            str(subject.port),
+            "--user",
+            LOGIN,
+            "--pass",
+            subject.password,
+            *arguments.split(),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    if not done.stdout:
+        raise RuntimeError(f"smtpload said nothing: {done.stderr}")
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if subject.sink:
+        sink, wanted = subject.sink, before + said["messages"]
+        wait_for("the sink to have all messages", lambda: sink.messages() >= wanted, seconds=90)
+        if sink.messages() > wanted:
+            raise RuntimeError(f"the sink got {sink.messages() - before} of {said['messages']} messages: some twice")
+    return said
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one load came to on one server."""
+
+    cpu_ms: float
+    per_second: float
+    mb_per_second: float
+    p50_ms: float
+    p99_ms: float
+    peak_mib: float
+    failed: int
+    error: str
+
+
+def measure(subject: Subject, load: Load) -> Result:
+    """Put one load on a server."""
+    subject.tree.forget_peak()
+    before = subject.tree.cpu()
+    said = send(subject, load.arguments)
+    count = max(said["messages"], 1)
+    latency = said["txn_ms"] or {"p50": 0.0, "p99": 0.0}
+    return Result(
+        cpu_ms=(subject.tree.cpu() - before) * 1000 / count,
+        per_second=said["msgs_per_s"],
+        mb_per_second=said["MB_per_s"],
+        p50_ms=latency["p50"],
+        p99_ms=latency["p99"],
+        peak_mib=subject.tree.peak_mib(),
+        failed=said["sessions_failed"],
+        error="; ".join(said["errors"][:1]),
+    )
+
+
+def rounds(repeats: int, loads: list[str]) -> dict[tuple[str, str], list[Result]]:
+    """Run everything, interleaved; print each figure as it comes."""
+    results: dict[tuple[str, str], list[Result]] = {(load, name): [] for load in loads for name in SUBJECTS}
+    BUILD.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        # Not below /tmp, which may be memory: a sync would cost nothing there.
+        folder = Path(tempfile.mkdtemp(prefix="run-", dir=BUILD))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        authority = Authority(folder / "certificates")
+        for repeat in range(repeats):
+            for name in list(SUBJECTS)[:: -1 if repeat % 2 else 1]:
+                own = folder / f"{name}-{repeat}"
+                own.mkdir()
+                with SUBJECTS[name](own, authority) as subject:
+                    send(subject, "--conns 8 --sessions 40")  # warm-up
+                    for load in loads:
+                        result = measure(subject, LOADS[load])
+                        results[load, name].append(result)
+                        print(
+                            f"{repeat + 1}/{repeats} ({load}) {name:9}{result.cpu_ms:9.3f} ms CPU a message"
+                            f"{result.per_second:9.0f}/s {result.error}",
+                            flush=True,
+                        )
+                shutil.rmtree(own, ignore_errors=True)
+    return results
+
+
+def report(results: dict[tuple[str, str], list[Result]], loads: list[str]) -> bool:
+    """Print the table of medians; tell whether every bar is met."""
+    good = True
+    for name in loads:
+        load = LOADS[name]
+        print(f"\n({name}) {load.what}; STARTTLS, full handshake, AUTH PLAIN; medians")
+        print(
+            f"{'':10}{'CPU ms/msg':>12}{'msgs/s':>9}{'MB/s':>8}{'p50 ms':>9}{'p99 ms':>9}{'peak MiB':>10}{'failed':>8}"
+        )
+        cpu = {}
+        for subject in SUBJECTS:
+            each = results[name, subject]
+            cpu[subject] = statistics.median(one.cpu_ms for one in each)
+            failed = sum(one.failed for one in each)
+            good = good and not failed
+            print(
+                f"{subject:10}{cpu[subject]:12.3f}"
+                f"{statistics.median(one.per_second for one in each):9.0f}"
+                f"{statistics.median(one.mb_per_second for one in each):8.1f}"
+                f"{statistics.median(one.p50_ms for one in each):9.2f}"
+                f"{statistics.median(one.p99_ms for one in each):9.2f}"
+                f"{max(one.peak_mib for one in each):10.1f}{failed:8}"
+            )
+        ratio = cpu["gatepost"] / cpu["aiosmtpd"]
+        met = ratio <= load.bar
+        good = good and met
+        print(f"gatepost, relaying, takes {ratio:.3f} of aiosmtpd's CPU; bar {load.bar}: {'met' if met else 'MISSED'}")
+    return good
+
+
+def main() -> int:
+    """Run the benchmark."""
+    loads = os.environ.get("BENCH_LOADS", "a,c,d").split(",")
+    results = rounds(int(os.environ.get("BENCH_REPEATS", "3")), loads)
+    return 0 if report(results, loads) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
