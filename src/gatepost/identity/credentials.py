@@ -20,7 +20,7 @@ from gatepost.identity.database import Database
 from gatepost.identity.schema import accounts, credentials, verifiers
 from gatepost.identity.sealing import Sealer
 from gatepost.identity.secret import generate, weakness
-from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Credential
+from gatepost.identity.store import ARGON2ID, HMAC_MD5, MECHANISM_SCHEMES, SCRAM_SHA_256, Credential
 from gatepost.identity.stores.sqlite import obstacles
 from gatepost.identity.verifiers import Argon2, Check, Checkable, make, matching
 from gatepost.model.identity import Secret
@@ -36,9 +36,6 @@ __all__ = [
     "revoke_credential",
     "show_credential",
 ]
-
-SCHEMES: Final = {"SCRAM-SHA-256": SCRAM_SHA_256, "CRAM-MD5": HMAC_MD5}
-"""Mechanisms that need a verifier of their own, and its scheme."""
 
 _STANDING_LIMIT: Final = 50
 
@@ -273,7 +270,7 @@ def _check_offer(database: Database, rules: Rules, only: Sequence[str], made: Ma
     withdrawn = [
         f"{mechanism} on {listener}"
         for listener, on in rules.listeners.items()
-        for mechanism, scheme in SCHEMES.items()
+        for mechanism, scheme in MECHANISM_SCHEMES.items()
         if mechanism in on
         and scheme not in made
         and (not only or listener in only)

@@ -20,7 +20,7 @@ __all__ = ["Offer"]
 
 T = TypeVar("T")
 
-_SCHEMES: Final = {Needs.SCRAM_SHA_256: SCRAM_SHA_256, Needs.HMAC_MD5: HMAC_MD5}
+_SCHEMES: Final = {Needs.SCRAM_SHA_256: SCRAM_SHA_256, Needs.HMAC_MD5: HMAC_MD5}  # those in `MECHANISM_SCHEMES`
 _WATCH_SECONDS: Final = 1.0
 
 _log = logging.getLogger("gatepost.identity")

@@ -13,7 +13,17 @@ from typing import Final, Protocol
 
 from gatepost.model.identity import Identity, Secret, SenderPattern
 
-__all__ = ["ARGON2ID", "HMAC_MD5", "SCRAM_SHA_256", "Account", "Credential", "Store", "Survey", "Work"]
+__all__ = [
+    "ARGON2ID",
+    "HMAC_MD5",
+    "MECHANISM_SCHEMES",
+    "SCRAM_SHA_256",
+    "Account",
+    "Credential",
+    "Store",
+    "Survey",
+    "Work",
+]
 
 SCRAM_SHA_256: Final = "SCRAM-SHA-256"
 """Scheme of a verifier: the record of RFC 5803, as ASCII; serves PLAIN and LOGIN too."""
@@ -21,6 +31,9 @@ ARGON2ID: Final = "ARGON2ID"
 """Scheme of a verifier: an argon2id hash in its usual text form; serves PLAIN and LOGIN."""
 HMAC_MD5: Final = "HMAC-MD5"
 """Scheme of a verifier: the two inner states of HMAC-MD5, sealed (`gatepost.identity.sealing`); serves CRAM-MD5."""
+
+MECHANISM_SCHEMES: Final = {"SCRAM-SHA-256": SCRAM_SHA_256, "CRAM-MD5": HMAC_MD5}
+"""The mechanisms that need a verifier of their own, by name, and its scheme."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,34 @@ import functools
 import ipaddress
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from gatepost.errors import StoreUnavailable
-from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Account, Credential, Survey, Work
+from gatepost.identity.store import (
+    ARGON2ID,
+    HMAC_MD5,
+    MECHANISM_SCHEMES,
+    SCRAM_SHA_256,
+    Account,
+    Credential,
+    Survey,
+    Work,
+)
 from gatepost.model.identity import Secret, SenderPattern, parse_sender_pattern
 
-__all__ = ["CREDENTIAL_LIMIT", "SCHEMA_VERSION", "Obstacle", "SqliteStore", "is_current", "obstacles"]
+__all__ = [
+    "CREDENTIAL_LIMIT",
+    "SCHEMA_VERSION",
+    "Obstacle",
+    "SqliteStore",
+    "Withheld",
+    "is_current",
+    "obstacles",
+    "withheld",
+]
 
 SCHEMA_VERSION: Final = "0001"
 """The migration whose tables this module reads."""
@@ -52,7 +70,7 @@ _LISTENERS_LACKING: Final = "SELECT DISTINCT c.listeners" + _LACKING
 _THERE: Final = """
       AND (c.listeners = '[]' OR EXISTS (SELECT 1 FROM json_each(c.listeners) WHERE value = :listener))
     ORDER BY a.login, c.created LIMIT :limit"""
-_OBSTACLES: Final = "SELECT a.login, c.id, c.label, c.listeners" + _LACKING + _THERE
+_OBSTACLES: Final = "SELECT a.login, c.id, c.label" + _LACKING + _THERE
 
 _WORK: Final = """
     SELECT pbkdf2, argon2, count(*) FROM (
@@ -131,7 +149,15 @@ class Obstacle:
     account: str
     credential: str
     label: str
-    listeners: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A mechanism that is on, but not offered on a listener, and some of what stands in its way."""
+
+    mechanism: str
+    listener: str
+    obstacles: Sequence[Obstacle]
 
 
 def is_current(path: Path) -> bool:
@@ -155,7 +181,22 @@ def obstacles(path: Path, scheme: str, listener: str, now: float, limit: int = 2
             rows = connection.execute(_OBSTACLES, values).fetchall()
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{path}: {error}") from None
-    return [Obstacle(login, credential, label, _texts(listeners)) for login, credential, label, listeners in rows]
+    return [Obstacle(*row) for row in rows]
+
+
+def withheld(path: Path, listeners: Mapping[str, Collection[str]], now: float) -> Sequence[Withheld]:
+    """Return what of the mechanisms that are on, by listener, is not offered there, and why.
+
+    Raises:
+        StoreUnavailable: the database cannot be read.
+    """
+    looked_at = [
+        Withheld(mechanism, listener, obstacles(path, scheme, listener, now))
+        for listener, mechanisms in listeners.items()
+        for mechanism, scheme in MECHANISM_SCHEMES.items()
+        if mechanism in mechanisms
+    ]
+    return [each for each in looked_at if each.obstacles]
 
 
 def _open(path: Path) -> sqlite3.Connection:

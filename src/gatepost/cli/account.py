@@ -1,0 +1,198 @@
+"""``gatepost account``: who may log in, and as whom they may write."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.cli.options import config_option, json_option
+from gatepost.cli.output import print_row, print_rows, remark
+
+if TYPE_CHECKING:
+    from gatepost.config.schema import Config
+    from gatepost.identity.accounts import AccountRow
+    from gatepost.identity.database import Database
+
+__all__ = ["account", "has_accounts", "listener_mechanisms", "open_accounts", "remark_on_withheld", "utc"]
+
+_COLUMNS = (
+    "login",
+    "state",
+    "reason",
+    "senders",
+    "max_message_bytes",
+    "max_recipients",
+    "null_sender",
+    "credentials",
+    "created",
+)
+
+
+@click.group()
+def account() -> None:
+    """Say who may log in, and as whom they may write."""
+
+
+@account.command()
+@click.argument("login")
+@click.option("--sender", "senders", multiple=True, metavar="PATTERN", help="name@domain, *@domain or *; the login.")
+@click.option("--max-message-bytes", type=click.IntRange(min=1), metavar="N", help="Largest message.")
+@click.option("--max-recipients", type=click.IntRange(min=1), metavar="N", help="Recipients of one message.")
+@click.option("--null-sender/--no-null-sender", default=None, help="May it use the null reverse-path?")
+@config_option
+def add(
+    config: Config,
+    login: str,
+    senders: tuple[str, ...],
+    max_message_bytes: int | None,
+    max_recipients: int | None,
+    null_sender: bool | None,
+) -> None:
+    """Add an account for LOGIN; it can be used once it has a credential."""
+    from gatepost.identity.accounts import add_account
+    from gatepost.state.keys import load_keys
+
+    database = open_accounts(config, make=True)
+    added = add_account(
+        database,
+        load_keys(config.secret_key_file),
+        login,
+        now=time.time(),
+        senders=senders,
+        max_message_bytes=max_message_bytes,
+        max_recipients=max_recipients,
+        null_sender=null_sender,
+        iterations=config.auth.scram_iterations,
+    )
+    click.echo(added.login)
+    if not added.senders:
+        remark(f"{added.login} is no address, so it may not write as anybody; add it anew with --sender")
+    remark(f"It has no credential yet; make one: gatepost credential add {added.login}")
+
+
+@account.command("list")
+@json_option
+@config_option
+def list_(config: Config, as_json: bool) -> None:
+    """List all accounts."""
+    from gatepost.identity.accounts import list_accounts
+
+    rows = list_accounts(open_accounts(config)) if has_accounts(config) else []
+    print_rows([_facts(each) for each in rows], _COLUMNS, as_json)
+
+
+@account.command()
+@click.argument("login")
+@json_option
+@config_option
+def show(config: Config, login: str, as_json: bool) -> None:
+    """Show the account LOGIN."""
+    from gatepost.identity.accounts import show_account
+
+    print_row(_facts(show_account(open_accounts(config), login)), as_json)
+
+
+@account.command()
+@click.argument("login")
+@click.option("--reason", default="", metavar="TEXT", help="Why; for the log, never for the client.")
+@config_option
+def disable(config: Config, login: str, reason: str) -> None:
+    """Let LOGIN in no more, until it is enabled."""
+    _set_state(config, login, active=False, reason=reason)
+
+
+@account.command()
+@click.argument("login")
+@config_option
+def enable(config: Config, login: str) -> None:
+    """Let LOGIN in again."""
+    _set_state(config, login, active=True)
+    remark_on_withheld(config)
+
+
+@account.command()
+@click.argument("login")
+@config_option
+def remove(config: Config, login: str) -> None:
+    """Remove the account LOGIN with all its credentials."""
+    from gatepost.identity.accounts import remove_account
+
+    removed = remove_account(open_accounts(config), login)
+    click.echo(removed.login)
+    remark(f"removed, with {removed.credentials} credential{'' if removed.credentials == 1 else 's'}")
+
+
+def _set_state(config: Config, login: str, *, active: bool, reason: str = "") -> None:
+    from gatepost.identity.accounts import prepared_login, set_state
+
+    if not set_state(open_accounts(config), login, active=active, reason=reason):
+        remark(f"{login}: is so already")
+        raise SystemExit(1)
+    click.echo(prepared_login(login))
+
+
+def has_accounts(config: Config) -> bool:
+    """Tell whether there is an accounts database."""
+    return config.store[0].path.exists()
+
+
+def open_accounts(config: Config, *, make: bool = False) -> Database:
+    """Return the accounts database, brought up to date if need be.
+
+    Args:
+        config: says where it is.
+        make: make it if there is none.
+
+    Raises:
+        AccountProblem: there is none.
+    """
+    from gatepost.identity.accounts import AccountProblem
+    from gatepost.identity.database import Database
+    from gatepost.identity.stores.sqlite import is_current
+
+    if not make and not has_accounts(config):
+        raise AccountProblem(f"{config.store[0].path}: there are no accounts yet; add one: gatepost account add LOGIN")
+    database = Database(config.store[0].path)
+    if not is_current(database.path):
+        from gatepost.identity.migrate import upgrade
+
+        if make:
+            config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        upgrade(database)
+    return database
+
+
+def listener_mechanisms(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return the mechanisms that are on, by name of the listener."""
+    return {each.name: each.mechanisms or config.auth.mechanisms for each in config.listener}
+
+
+def remark_on_withheld(config: Config) -> None:
+    """Say which mechanisms are on but not offered, and which credentials stand in their way."""
+    from gatepost.identity.stores.sqlite import withheld
+
+    for each in withheld(config.store[0].path, listener_mechanisms(config), time.time()):
+        names = ", ".join(f"{one.account} ({one.credential})" for one in each.obstacles)
+        remark(f"{each.mechanism} is not offered on {each.listener}, for want of a verifier: {names}")
+
+
+def utc(seconds: float | None) -> dt.datetime | None:
+    """Return a time since the epoch for people and programs to read."""
+    return None if seconds is None else dt.datetime.fromtimestamp(int(seconds), dt.UTC)
+
+
+def _facts(row: AccountRow) -> dict[str, Any]:
+    return {
+        "login": row.login,
+        "state": row.state,
+        "reason": row.state_reason,
+        "senders": row.senders,
+        "max_message_bytes": row.max_message_bytes,
+        "max_recipients": row.max_recipients,
+        "null_sender": row.null_sender,
+        "credentials": row.credentials,
+        "created": utc(row.created),
+    }
