@@ -65,11 +65,13 @@ def _folders(config: Config, findings: Findings) -> None:
     for number, route in enumerate(config.route):
         if isinstance(route, SandboxRoute):
             _folder(("route", number, "path"), route.path, findings)
+    seen: set[Path] = set()
     for number, store in enumerate(config.store):
         if store.path.is_dir():
             findings.wrong(("store", number, "path"), "is a folder; name a file in it")
-    if len(config.store) > 1:
-        findings.wrong(("store", 1), "is a second store; keep one")
+        if store.path in seen:
+            findings.wrong(("store", number, "path"), "is the database of another store too; remove one of them")
+        seen.add(store.path)
 
 
 def _folder(key: Key, path: Path, findings: Findings) -> None:
@@ -103,11 +105,9 @@ def _listeners(config: Config, findings: Findings) -> None:
 
 
 def _overlap(one: str, other: str) -> bool:
-    # An unspecified IPv6 address takes IPv4 too.
-    everything = {"*", "::"}
-    if one == other or everything & {one, other}:
+    if one == other or "*" in (one, other):
         return True
-    return "0.0.0.0" in (one, other) and ":" not in one + other  # noqa: S104 - compared, not bound
+    return (":" in one) == (":" in other) and bool({"::", "0.0.0.0"} & {one, other})  # noqa: S104 - compared, not bound
 
 
 def _mechanisms(config: Config, findings: Findings) -> None:
