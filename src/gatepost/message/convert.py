@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from gatepost.errors import Malformed
 from gatepost.message.comments import without_comments
 from gatepost.message.headers import Field, Header, parse_header
 
-__all__ = ["DEPTH_LIMIT", "to_seven_bit"]
+__all__ = ["DEPTH_LIMIT", "PART_LIMIT", "to_seven_bit"]
 
 DEPTH_LIMIT = 32
+PART_LIMIT = 10_000
 
 _TYPE = b"content-type"
 _ENCODING = b"content-transfer-encoding"
 _VERSION = b"mime-version"
 
-_BEYOND_ASCII = re.compile(rb"[^\x00-\x7f]")
+_BLOTTED = bytes(range(128)) + b"?" * 128
 _MEDIA_TYPE = re.compile(r"([\w!#$&^.+-]+)\s*/\s*([\w!#$&^.+-]+)\s*", re.ASCII)
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]++|\\.)*+)"|([^\s;"]*+))\s*', re.ASCII)
 
@@ -44,12 +47,14 @@ class _Place:
         delimiters: those of the multiparts around it.
         default: what it is if it does not say.
         is_message: whether it is a message rather than a part.
+        numbers: counts the messages and parts looked at, all over.
     """
 
     depth: int = 0
     delimiters: tuple[bytes, ...] = ()
     default: _MediaType = _MediaType("text", "plain")
     is_message: bool = True
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
 def to_seven_bit(content: bytes) -> bytes:
@@ -68,6 +73,8 @@ def to_seven_bit(content: bytes) -> bytes:
 
 def _entity(entity: bytes, place: _Place) -> bytes:
     """Convert a message or a body part."""
+    if next(place.numbers) > PART_LIMIT:
+        raise Malformed("too many parts")
     if entity.isascii():
         return entity
     if place.depth > DEPTH_LIMIT:
@@ -83,7 +90,7 @@ def _entity(entity: bytes, place: _Place) -> bytes:
         body = _multipart(body, media_type, place)
     elif (media_type.main, media_type.sub) == ("message", "rfc822"):
         # RFC 2046 §5.2.1: a message in a message has no other encoding; so it is converted itself.
-        body = _entity(body, _Place(place.depth + 1, place.delimiters))
+        body = _entity(body, _Place(place.depth + 1, place.delimiters, numbers=place.numbers))
     else:
         if not header.count(_TYPE):
             header = header.replace(Field(_TYPE, b"Content-Type: text/plain; charset=" + _charset(body) + b"\r\n"))
@@ -148,7 +155,8 @@ def _multipart(body: bytes, media_type: _MediaType, place: _Place) -> bytes:
     delimiter = b"--" + media_type.boundary
     # RFC 2046 §5.1.2: parts of a digest are messages unless they say otherwise.
     default = _MediaType("message", "rfc822") if media_type.sub == "digest" else _MediaType("text", "plain")
-    inner = _Place(place.depth + 1, (*place.delimiters, delimiter), default, is_message=False)
+    delimiters = (*place.delimiters, delimiter)
+    inner = _Place(place.depth + 1, delimiters, default, is_message=False, numbers=place.numbers)
 
     # RFC 2046 §5.1.1: a delimiter is a line of its own, and the CRLF before it belongs to it.
     lines = re.compile(rb"(?:\A|\r\n)" + re.escape(delimiter) + rb"(--)?[ \t]*(?=\r\n|\Z)")
@@ -170,7 +178,7 @@ def _between(piece: bytes, place: _Place, is_part: bool) -> bytes:
     if is_part:
         return piece[:2] + _entity(piece[2:], place)
     # RFC 2046 §5.1.1: what stands before the first part and after the last has no meaning, nor an encoding.
-    return _BEYOND_ASCII.sub(b"?", piece)
+    return piece.translate(_BLOTTED)
 
 
 def _charset(body: bytes) -> bytes:

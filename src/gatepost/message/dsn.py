@@ -24,8 +24,11 @@ CONTENT_LIMIT = 50 * 1024
 _HEADER_LIMIT = 32 * 1024
 _TEXT_LIMIT = 900
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
-_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:\s*(<[!-;=?-~]{1,200}>)\s*$", re.IGNORECASE | re.MULTILINE)
-_BEYOND_ASCII = re.compile(rb"[^\x00-\x7f]")
+_MESSAGE_ID = re.compile(
+    rb"^message-id[ \t]*:(?:\r\n)?[ \t]*(<[!-;=?A-~]{1,200}@[!-;=?A-~]{1,200}>)[ \t]*\r\n(?![ \t])",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BLOTTED = bytes(range(128)) + b"?" * 128
 # RFC 5322 §2.1.1: a line has at most 998 octets.
 _LONG_LINE = re.compile(rb"[^\r\n]{999,}")
 # RFC 2045 §2.7, §2.8: nor is there a NUL in 7-bit and 8-bit data.
@@ -246,7 +249,7 @@ def _returned(header: bytes, content: bytes | None) -> bytes:
         is_utf8 = bool(header.decode()) and not header.isascii()
     except UnicodeDecodeError:
         # Neither ASCII nor UTF-8: no type fits it, so what is beyond ASCII is blotted out.
-        header, content, is_utf8 = _BEYOND_ASCII.sub(b"?", header), None, False
+        header, content, is_utf8 = header.translate(_BLOTTED), None, False
     # RFC 6533 §4: a header in UTF-8 needs the global types.
     if content is not None and len(content) <= CONTENT_LIMIT and not _UNSENDABLE.search(content):
         return _part("message/global" if is_utf8 else "message/rfc822", content)
