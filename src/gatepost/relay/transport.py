@@ -13,9 +13,15 @@ __all__ = ["Content", "Delivery", "Transport"]
 
 
 class Content(Protocol):
-    """The octets of a message, read in pieces: header first, CRLF line endings, not dot-stuffed."""
+    """The octets of a message: header first, CRLF line endings, not dot-stuffed.
+
+    Attributes:
+        size_bytes: how many there are.
+        inline: all of them, if the message is small and lies in memory anyway; otherwise None.
+    """
 
     size_bytes: int
+    inline: bytes | None
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the content from its start; can be called again."""

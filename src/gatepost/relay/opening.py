@@ -1,0 +1,184 @@
+"""Open a connection to a next hop: address, greeting, EHLO, TLS, login (RFC 5321 §3.1, RFC 3207, RFC 4954)."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import socket
+import ssl
+from dataclasses import dataclass, field
+
+from gatepost.model.delivery import Cause
+from gatepost.model.identity import Secret
+from gatepost.relay.capabilities import Capabilities
+from gatepost.relay.login import log_in
+from gatepost.relay.replies import WireReply
+from gatepost.relay.trouble import Trouble, next_hop_trouble, route_trouble
+from gatepost.relay.wire import Timeouts, Wire
+from gatepost.sasl.client import Credentials
+
+__all__ = ["NextHop", "Opened", "TlsMode", "open_wire"]
+
+ADDRESS_LIMIT = 8
+"""How many addresses of one name are tried."""
+
+
+class TlsMode(enum.Enum):
+    """How a connection to a next hop is encrypted."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """Where mail goes, and how to get in.
+
+    Args:
+        host: name or address, in A-labels.
+        port: TCP port.
+        hostname: our own name, for EHLO.
+        tls: how the connection is encrypted.
+        context: what is asked of its certificate; None with `TlsMode.NONE`.
+        login: name to log in with; empty for no login.
+        password: for PLAIN, LOGIN, CRAM-MD5 and SCRAM.
+        token: access token for XOAUTH2.
+        timeouts: how long it may take.
+    """
+
+    host: str
+    port: int
+    hostname: str
+    tls: TlsMode = TlsMode.STARTTLS
+    context: ssl.SSLContext | None = None
+    login: str = ""
+    password: Secret | None = None
+    token: Secret | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection that is ready for mail."""
+
+    wire: Wire
+    capabilities: Capabilities
+
+
+async def open_wire(next_hop: NextHop) -> Opened:
+    """Open a connection, ready for mail.
+
+    Raises:
+        Trouble: there is none.
+    """
+    if next_hop.login and next_hop.tls is TlsMode.NONE:
+        raise route_trouble("4.7.11", "no login without TLS: the password would be read on the way")
+    wire = await _connect(next_hop)
+    try:
+        capabilities = await _introduce(wire, next_hop)
+    except Trouble:
+        wire.quit(next_hop.timeouts.quit)
+        raise
+    except BaseException:
+        wire.abort()
+        raise
+    return Opened(wire, capabilities)
+
+
+async def _connect(next_hop: NextHop) -> Wire:
+    trouble = next_hop_trouble("4.4.3", f"{next_hop.host} has no address")
+    # RFC 5321 §5.1: each address is tried until one answers with a good greeting.
+    for address in (await _resolve(next_hop))[:ADDRESS_LIMIT]:
+        wire: Wire | None = None
+        try:
+            wire = await _reach(next_hop, address)
+            await _greeting(wire, next_hop)
+        except Trouble as error:
+            trouble = error
+            if wire is not None:
+                wire.quit(next_hop.timeouts.quit)
+            if trouble.cause is not Cause.NEXT_HOP:
+                break
+        except BaseException:
+            if wire is not None:
+                wire.abort()
+            raise
+        else:
+            return wire
+    raise trouble
+
+
+async def _resolve(next_hop: NextHop) -> list[str]:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(next_hop.timeouts.connect):
+            found = await loop.getaddrinfo(next_hop.host, next_hop.port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise next_hop_trouble("4.4.3", f"looking up {next_hop.host} took too long") from None
+    except (OSError, UnicodeError) as error:
+        raise next_hop_trouble("4.4.3", f"cannot look up {next_hop.host}: {error}") from None
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+async def _reach(next_hop: NextHop, address: str) -> Wire:
+    loop = asyncio.get_running_loop()
+    where = f"{next_hop.host}[{address}]:{next_hop.port}"
+    try:
+        async with asyncio.timeout(next_hop.timeouts.connect):
+            _, wire = await loop.create_connection(Wire, address, next_hop.port)
+    except TimeoutError:
+        raise next_hop_trouble("4.4.1", f"{where} does not answer") from None
+    except OSError as error:
+        raise next_hop_trouble("4.4.1", f"cannot connect to {where}: {error.strerror or error}") from None
+    return wire
+
+
+async def _greeting(wire: Wire, next_hop: NextHop) -> None:
+    if next_hop.tls is TlsMode.IMPLICIT:
+        await _encrypt(wire, next_hop)
+    greeting = await wire.reply("greeting", next_hop.timeouts.greeting)
+    # RFC 5321 §3.1: 554 instead of a greeting means no service here; it says nothing about any message.
+    if greeting.code != 220:
+        raise Trouble(greeting.remote(), Cause.NEXT_HOP)
+
+
+async def _introduce(wire: Wire, next_hop: NextHop) -> Capabilities:
+    capabilities = await _ehlo(wire, next_hop)
+    if next_hop.tls is TlsMode.STARTTLS:
+        if not capabilities.starttls:
+            raise route_trouble("4.7.10", f"{next_hop.host} does not offer STARTTLS")
+        reply = await _ask(wire, b"STARTTLS\r\n", "STARTTLS", next_hop)
+        if reply.code != 220:
+            remote = reply.remote()
+            raise Trouble(remote, Cause.ROUTE if 500 <= reply.code <= 599 else Cause.NEXT_HOP)
+        await _encrypt(wire, next_hop)
+        # RFC 3207 §4.2: whatever was learned before TLS is forgotten.
+        capabilities = await _ehlo(wire, next_hop)
+    if next_hop.login:
+        credentials = Credentials(next_hop.login, next_hop.password, next_hop.token)
+        await log_in(wire, capabilities.mechanisms, credentials, next_hop.timeouts.command)
+    return capabilities
+
+
+async def _ask(wire: Wire, command: bytes, stage: str, next_hop: NextHop) -> WireReply:
+    wire.send(command)
+    return await wire.reply(stage, next_hop.timeouts.command)
+
+
+async def _encrypt(wire: Wire, next_hop: NextHop) -> None:
+    assert next_hop.context is not None
+    await wire.start_tls(next_hop.context, next_hop.host, next_hop.timeouts.handshake)
+
+
+async def _ehlo(wire: Wire, next_hop: NextHop) -> Capabilities:
+    name = next_hop.hostname.encode("ascii")
+    reply = await _ask(wire, b"EHLO %b\r\n" % name, "EHLO", next_hop)
+    if reply.code == 250:
+        return Capabilities.parse(reply.lines)
+    # RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO, if nothing is needed that only EHLO gives.
+    if 500 <= reply.code <= 599 and next_hop.tls is TlsMode.NONE:
+        reply = await _ask(wire, b"HELO %b\r\n" % name, "HELO", next_hop)
+        if reply.code == 250:
+            return Capabilities()
+    raise Trouble(reply.remote(), Cause.NEXT_HOP)

@@ -1,0 +1,233 @@
+"""Kept connections to one next hop: a few at once, each used for one message after another (RFC 5321 §3.3).
+
+Deliveries beyond the limit wait in line, and so do all while the first connection is being opened: a next hop that is
+down or refuses our login hears from us once, not once per message that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from gatepost.model.delivery import Cause
+from gatepost.relay.client import Connection
+from gatepost.relay.trouble import Trouble, next_hop_trouble
+
+__all__ = ["Pool"]
+
+CEILING_SECONDS = 60.0
+"""How long we keep to fewer connections after the next hop refused one more."""
+
+
+class Pool:
+    """Connections to one next hop.
+
+    Args:
+        open_connection: makes one, or raises `Trouble`.
+        limit: connections at once.
+        idle_seconds: how long an unused one is kept.
+        messages_limit: messages on one connection, after which it is closed.
+        waiting_limit: deliveries that may wait for one.
+    """
+
+    def __init__(
+        self,
+        open_connection: Callable[[], Awaitable[Connection]],
+        *,
+        limit: int = 20,
+        idle_seconds: float = 15.0,
+        messages_limit: int = 100,
+        waiting_limit: int = 1000,
+    ) -> None:
+        self._open_connection = open_connection
+        self._limit = limit
+        self._idle_seconds = idle_seconds
+        self._messages_limit = messages_limit
+        self._waiting_limit = waiting_limit
+        self._idle: deque[tuple[Connection, float]] = deque()  # the longest unused first
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._parting: set[Connection] = set()
+        self._slots = 0  # connections in use, idle or being opened
+        self._opening = 0
+        self._is_proven = False
+        self._ceiling = limit
+        self._ceiling_until = 0.0
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    async def acquire(self, *, fresh: bool = False) -> Connection:
+        """Take a connection; give it back by `release`.
+
+        Args:
+            fresh: rather open one than take one that has been idle.
+
+        Raises:
+            Trouble: there is none to be had.
+        """
+        if fresh:  # what lay idle beside a connection that turned out to be dead is no better
+            while self._idle:
+                self._part(self._idle.pop()[0])
+        connection = self._pop_idle()
+        if connection is not None:
+            return connection
+        if self._is_closed:
+            raise next_hop_trouble("4.3.2", "the route is being closed")
+        if self._may_open():
+            self._reserve()
+            return await self._open()
+        return await self._queue()
+
+    def release(self, connection: Connection) -> None:
+        """Give a connection back: to who waits, or to lie idle, or to be closed when it is of no more use."""
+        if not connection.is_open or connection.served >= self._messages_limit or self._is_closed:
+            self._part(connection)
+            return
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(connection)
+                return
+        now = asyncio.get_running_loop().time()
+        self._idle.append((connection, now))
+        connection.wire.on_lost = lambda: self._drop(connection)
+        if self._sweep_timer is None:
+            self._sweep_timer = asyncio.get_running_loop().call_at(now + self._idle_seconds, self._sweep)
+
+    async def close(self, seconds: float = 2.0) -> None:
+        """Part from every idle connection, and from the others once they are given back."""
+        self._is_closed = True
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        self._refuse_waiting(next_hop_trouble("4.3.2", "the route is being closed"))
+        while self._idle:
+            self._part(self._idle.pop()[0])
+        try:
+            async with asyncio.timeout(seconds):
+                for connection in list(self._parting):
+                    await connection.wire.closed()
+        except TimeoutError:
+            for connection in self._parting:
+                connection.wire.abort()
+
+    # Opening.
+
+    def _may_open(self) -> bool:
+        limit = self._limit
+        if self._ceiling < limit:
+            if asyncio.get_running_loop().time() < self._ceiling_until:
+                limit = self._ceiling
+            else:
+                self._ceiling = limit
+        return self._slots < limit and (self._is_proven or self._opening == 0)
+
+    def _reserve(self) -> None:
+        self._slots += 1
+        self._opening += 1
+
+    async def _open(self) -> Connection:
+        """Open a connection in a slot that is reserved."""
+        try:
+            connection = await self._open_connection()
+        except Trouble as trouble:
+            self._slots -= 1
+            self._opening -= 1
+            if self._slots > self._opening and trouble.cause is Cause.NEXT_HOP:
+                # Others stand: it takes no more than these.  Keep to them for a while, and wait in line for one.
+                self._ceiling = self._slots - self._opening
+                self._ceiling_until = asyncio.get_running_loop().time() + CEILING_SECONDS
+                return await self._queue()
+            self._is_proven = False
+            if not self._slots:
+                self._refuse_waiting(trouble)
+            raise
+        except BaseException:
+            self._slots -= 1
+            self._opening -= 1
+            self._grant()
+            raise
+        self._opening -= 1
+        self._is_proven = True
+        self._grant()
+        return connection
+
+    def _grant(self) -> None:
+        """Let those who wait open connections of their own, as far as there is room."""
+        while self._waiting and self._may_open():
+            future = self._waiting.popleft()
+            if not future.done():
+                self._reserve()
+                future.set_result(None)
+
+    # Waiting.
+
+    def _pop_idle(self) -> Connection | None:
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if connection.is_open:
+                connection.wire.on_lost = None
+                return connection
+            self._part(connection)
+        return None
+
+    async def _queue(self) -> Connection:
+        connection = self._pop_idle()
+        if connection is not None:
+            return connection
+        if len(self._waiting) >= self._waiting_limit:
+            raise next_hop_trouble("4.3.2", "too many deliveries wait for this next hop")
+        future: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            connection = await future
+        except asyncio.CancelledError:
+            if not future.cancelled() and future.exception() is None:
+                self._pass_on(future.result())
+            elif future in self._waiting:
+                self._waiting.remove(future)
+            raise
+        return await self._open() if connection is None else connection
+
+    def _pass_on(self, connection: Connection | None) -> None:
+        """Give away what was given to somebody who went away meanwhile."""
+        if connection is not None:
+            self.release(connection)
+        else:
+            self._slots -= 1
+            self._opening -= 1
+            self._grant()
+
+    def _refuse_waiting(self, trouble: Trouble) -> None:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(trouble)
+
+    # Parting.
+
+    def _part(self, connection: Connection) -> None:
+        self._slots -= 1
+        wire = connection.wire
+        if not wire.is_gone:
+            self._parting.add(connection)
+            wire.on_lost = lambda: self._parting.discard(connection)
+            connection.quit()
+        self._grant()
+
+    def _drop(self, connection: Connection) -> None:
+        """Forget an idle connection that the next hop closed."""
+        for kept in self._idle:
+            if kept[0] is connection:
+                self._idle.remove(kept)
+                self._slots -= 1
+                self._grant()
+                return
+
+    def _sweep(self) -> None:
+        self._sweep_timer = None
+        loop = asyncio.get_running_loop()
+        while self._idle and self._idle[0][1] + self._idle_seconds <= loop.time():
+            self._part(self._idle.popleft()[0])
+        if self._idle:
+            self._sweep_timer = loop.call_at(self._idle[0][1] + self._idle_seconds, self._sweep)

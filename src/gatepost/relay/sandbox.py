@@ -1,0 +1,146 @@
+"""The sandbox transport: keeps mail in a folder instead of sending it.
+
+Each message is two files, named after its id: ``<id>.eml``, octet for octet what a next hop would have got, and
+``<id>.json``, its envelope.  Both are written under other names, synced and renamed, the ``.eml`` last: once that is
+there, both are whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from gatepost.errors import Misuse
+from gatepost.model.delivery import Cause, Deferred, Delivered, RemoteReply, Result
+from gatepost.relay.transport import Delivery
+
+__all__ = ["Sandbox"]
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class Sandbox:
+    """A folder that keeps mail.
+
+    Args:
+        name: name of the route it serves.
+        path: the folder; it is made when the first message comes.
+        keep: how many messages stay; the oldest go when more come.
+        now: the time of day, in seconds since the epoch.
+    """
+
+    def __init__(self, name: str, path: Path, *, keep: int = 1000, now: Callable[[], float] = time.time) -> None:
+        self.name = name
+        self._path = path
+        self._keep = keep
+        self._now = now
+        self._kept: deque[str] | None = None  # ids, the oldest first; None until the folder was looked at
+        self._lock = threading.Lock()
+
+    async def deliver(self, delivery: Delivery) -> Sequence[Result]:
+        """Keep the message; return one result per recipient.
+
+        Raises:
+            SpoolUnavailable: the content cannot be read.
+            Misuse: the id cannot be the name of a file.
+        """
+        if _SAFE_NAME.fullmatch(delivery.message_id) is None:
+            raise Misuse(f"{delivery.message_id!r} cannot be the name of a file")
+        try:
+            await self._store(delivery)
+        except OSError as error:
+            reply = RemoteReply.ours(451, "4.3.0", f"the sandbox cannot be written: {error.strerror}")
+            return [Deferred(reply, self.name, Cause.NEXT_HOP)] * len(delivery.recipients)
+        reply = RemoteReply.ours(250, "2.0.0", f"kept in the sandbox as {delivery.message_id}.eml")
+        return [Delivered(reply, self.name)] * len(delivery.recipients)
+
+    async def close(self) -> None:
+        """Do nothing: no file stays open."""
+
+    async def _store(self, delivery: Delivery) -> None:
+        content = delivery.content
+        part = self._path / f"{delivery.message_id}.eml.part"
+        try:
+            if content.inline is not None:
+                await asyncio.to_thread(self._write, part, content.inline)
+            else:
+                file = await asyncio.to_thread(self._create, part)
+                try:
+                    async for chunk in content.chunks():
+                        await asyncio.to_thread(file.write, chunk)
+                    await asyncio.to_thread(_sync, file)
+                finally:
+                    await asyncio.to_thread(file.close)
+            await asyncio.to_thread(self._finish, delivery, part)
+        except BaseException:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+            raise
+
+    # What follows runs in threads.
+
+    def _create(self, part: Path) -> BinaryIO:
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+    def _write(self, part: Path, octets: bytes) -> None:
+        with self._create(part) as file:
+            file.write(octets)
+            _sync(file)
+
+    def _finish(self, delivery: Delivery, part: Path) -> None:
+        """Give both files their names, durably, and let the oldest messages go."""
+        message_id = delivery.message_id
+        with self._lock:
+            if self._kept is None:
+                found = sorted(self._path.glob("*.eml"), key=lambda each: each.stat().st_mtime)
+                self._kept = deque(each.stem for each in found)
+            envelope_part = self._path / f"{message_id}.json.part"
+            self._write(envelope_part, self._envelope(delivery))
+            envelope_part.rename(self._path / f"{message_id}.json")
+            part.rename(self._path / f"{message_id}.eml")
+            folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+            if message_id not in self._kept:
+                self._kept.append(message_id)
+            while len(self._kept) > self._keep:
+                oldest = self._kept.popleft()
+                for suffix in ("eml", "json"):
+                    (self._path / f"{oldest}.{suffix}").unlink(missing_ok=True)
+
+    def _envelope(self, delivery: Delivery) -> bytes:
+        """Return the envelope as JSON; recipients of an earlier delivery of the same message stay in it."""
+        envelope = delivery.envelope
+        recipients = [str(each) for each in delivery.recipients]
+        try:
+            before = json.loads((self._path / f"{delivery.message_id}.json").read_bytes())["recipients"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            before = []
+        facts = {
+            "id": delivery.message_id,
+            "kept_at": datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds"),
+            "reverse_path": "" if envelope.reverse_path is None else str(envelope.reverse_path),
+            "recipients": list(dict.fromkeys([*before, *recipients])),
+            "account": envelope.account,
+            "credential": envelope.credential,
+            "body": envelope.body.value,
+            "smtputf8": envelope.smtputf8,
+            "size_bytes": delivery.content.size_bytes,
+        }
+        return json.dumps(facts, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())

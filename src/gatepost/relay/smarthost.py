@@ -1,0 +1,152 @@
+"""The smart host transport: all mail goes to one host, over TLS as told, logged in."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gatepost.model.address import ascii_domain
+from gatepost.model.delivery import Deferred, Result
+from gatepost.model.envelope import Recipient
+from gatepost.model.identity import Secret
+from gatepost.relay.client import Connection
+from gatepost.relay.opening import NextHop, TlsMode, open_wire
+from gatepost.relay.pool import Pool
+from gatepost.relay.transport import Delivery
+from gatepost.relay.trouble import Trouble
+from gatepost.relay.wire import Timeouts
+
+__all__ = ["SmartHost", "TlsMode", "client_context"]
+
+STEP_BY_STEP_SECONDS = 3600.0
+"""How long pipelining is not used after the next hop stopped in the middle of a group of commands."""
+
+
+def client_context(*, verify: bool = True, ca_file: Path | None = None) -> ssl.SSLContext:
+    """Make the TLS context of a client: TLS 1.2 at least, certificate and name checked.
+
+    Args:
+        verify: whether they are; without, anybody on the way can read the mail and the password.
+        ca_file: certificates to trust instead of the system's, as PEM.
+
+    Raises:
+        OSError: *ca_file* cannot be read, or is no PEM (`ssl.SSLError`).
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    # RFC 8314 §4.1: TLS 1.2 is the least.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class SmartHost:
+    """One host that takes the mail onward.
+
+    Args:
+        name: name of the route it serves.
+        host: its name or address.
+        port: its TCP port.
+        hostname: our own name, for EHLO.
+        tls: how the connection is encrypted.
+        verify: whether its certificate must be good and carry its name.
+        ca_file: certificates to trust instead of the system's, as PEM.
+        login: name to log in with; empty for no login.  Never sent without TLS.
+        password: for SCRAM-SHA-256, PLAIN, LOGIN and CRAM-MD5.
+        token: access token for XOAUTH2.
+        timeouts: how long the next hop may take.
+        connections: connections at once.
+        idle_seconds: how long an unused connection is kept.
+        messages_per_connection: messages on one connection, after which it is closed.
+        recipients_per_transaction: recipients of one transaction; more are sent as several.
+
+    Raises:
+        Malformed: *host* or *hostname* is no name.
+        OSError: *ca_file* cannot be read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        *,
+        hostname: str,
+        tls: TlsMode = TlsMode.STARTTLS,
+        verify: bool = True,
+        ca_file: Path | None = None,
+        login: str = "",
+        password: Secret | None = None,
+        token: Secret | None = None,
+        timeouts: Timeouts | None = None,
+        connections: int = 20,
+        idle_seconds: float = 15.0,
+        messages_per_connection: int = 100,
+        recipients_per_transaction: int = 100,
+    ) -> None:
+        self.name = name
+        self._timeouts = timeouts or Timeouts()
+        self._next_hop = NextHop(
+            ascii_domain(host),
+            port,
+            ascii_domain(hostname),
+            tls,
+            None if tls is TlsMode.NONE else client_context(verify=verify, ca_file=ca_file),
+            login,
+            password,
+            token,
+            self._timeouts,
+        )
+        self._recipients_per_transaction = recipients_per_transaction
+        self._pool = Pool(
+            self._open, limit=connections, idle_seconds=idle_seconds, messages_limit=messages_per_connection
+        )
+        self._step_by_step_until = -math.inf
+
+    async def deliver(self, delivery: Delivery) -> Sequence[Result]:
+        """Try once; return one result per recipient, in their order.
+
+        Raises:
+            SpoolUnavailable: the content cannot be read; the next hop got nothing.
+        """
+        results: list[Result] = []
+        for start in range(0, len(delivery.recipients), self._recipients_per_transaction):
+            group = delivery.recipients[start : start + self._recipients_per_transaction]
+            results += await self._deliver(delivery, group)
+        return results
+
+    async def close(self) -> None:
+        """Let go of kept connections."""
+        await self._pool.close()
+
+    async def _deliver(self, delivery: Delivery, recipients: tuple[Recipient, ...]) -> list[Result]:
+        is_fresh = False
+        while True:
+            try:
+                connection = await self._pool.acquire(fresh=is_fresh)
+            except Trouble as trouble:
+                return [Deferred(trouble.reply, self._next_hop.host, trouble.cause)] * len(recipients)
+            was_kept = connection.served > 0
+            try:
+                results = await connection.transact(delivery.envelope, recipients, delivery.content)
+            finally:
+                self._pool.release(connection)
+            if connection.has_stalled:
+                self._step_by_step_until = asyncio.get_running_loop().time() + STEP_BY_STEP_SECONDS
+            # A kept connection may have been closed while it lay idle.  That is nobody's failure: once more on a fresh
+            # one, if the message cannot have arrived.
+            if connection.trouble is None or not was_kept or is_fresh or connection.is_committed:
+                return results
+            is_fresh = True
+
+    async def _open(self) -> Connection:
+        opened = await open_wire(self._next_hop)
+        capabilities = opened.capabilities
+        if asyncio.get_running_loop().time() < self._step_by_step_until:
+            capabilities = replace(capabilities, pipelining=False)
+        return Connection(opened.wire, capabilities, self._next_hop.host, self._timeouts)

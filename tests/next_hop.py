@@ -1,0 +1,410 @@
+"""A next hop that can do anything: accept, refuse, be late, cut the connection, lie, babble; it records what it got.
+
+    async with FakeNextHop() as hop:
+        hop.on("RCPT b@example.net", say("550 5.1.1 no such user"))
+        hop.on("DATA", cut(), times=1)
+        ...
+        assert hop.mails[0].content == b"..."
+
+Steps, in their order: ``greeting``, ``EHLO``, ``HELO``, ``STARTTLS``, ``AUTH`` (its last reply), ``MAIL``, ``RCPT``
+or ``RCPT <address>``, ``DATA``, ``content`` (just after 354, while the content comes), ``end`` (after the final dot),
+``RSET``, ``NOOP``, ``QUIT``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import ssl
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import scramp
+
+__all__ = ["ALL_EXTENSIONS", "Act", "FakeNextHop", "Mail", "babble", "cut", "late", "say", "silent"]
+
+ALL_EXTENSIONS = ("PIPELINING", "SIZE 0", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
+
+
+@dataclass(frozen=True)
+class Act:
+    """What to do at a step.
+
+    Args:
+        octets: what to say; None for the usual answer, empty for nothing.
+        seconds: how long to wait before.
+        cut: whether to cut the connection after.
+    """
+
+    octets: bytes | None = None
+    seconds: float = 0.0
+    cut: bool = False
+
+
+def say(*lines: str, cut: bool = False) -> Act:
+    """Answer with these lines, each with its code, as they stand."""
+    return Act("".join(f"{line}\r\n" for line in lines).encode(), cut=cut)
+
+
+def babble(octets: bytes, *, cut: bool = False) -> Act:
+    """Send these octets, whatever they are."""
+    return Act(octets, cut=cut)
+
+
+def cut() -> Act:
+    """Cut the connection instead of answering."""
+    return Act(b"", cut=True)
+
+
+def silent() -> Act:
+    """Never answer."""
+    return Act(b"")
+
+
+def late(seconds: float, act: Act | None = None) -> Act:
+    """Do it after some seconds."""
+    return replace(act or Act(), seconds=seconds)
+
+
+@dataclass
+class Mail:
+    """A transaction that came to its end, whatever we answered: addresses and parameters as they were written."""
+
+    connection: int
+    mail: str
+    rcpts: list[str] = field(default_factory=list)
+    content: bytes = b""
+    is_encrypted: bool = False
+    login: str = ""
+    is_accepted: bool = False
+
+    @property
+    def reverse_path(self) -> str:
+        """What stood between the angle brackets of MAIL."""
+        return self.mail.partition("<")[2].partition(">")[0]
+
+    @property
+    def recipients(self) -> list[str]:
+        """What stood between the angle brackets of each RCPT that was accepted."""
+        return [each.partition("<")[2].partition(">")[0] for each in self.rcpts]
+
+
+class Hangup(Exception):
+    """The conversation is over."""
+
+
+class FakeNextHop:
+    """A server on 127.0.0.1, on a free port.
+
+    Args:
+        extensions: what EHLO offers, besides STARTTLS and AUTH.
+        tls: ``none``, ``starttls`` or ``implicit``.
+        context: server side TLS context.
+        mechanisms: SASL mechanisms that EHLO offers (inside TLS only, if there is any).
+        logins: names and passwords that are good.
+        tokens: names and access tokens that are good.
+        loses_pipelined: throw away what comes in one piece with a command, as a server without PIPELINING may.
+    """
+
+    def __init__(
+        self,
+        *,
+        extensions: tuple[str, ...] = ALL_EXTENSIONS,
+        tls: str = "none",
+        context: ssl.SSLContext | None = None,
+        mechanisms: tuple[str, ...] = (),
+        logins: dict[str, str] | None = None,
+        tokens: dict[str, str] | None = None,
+        loses_pipelined: bool = False,
+    ) -> None:
+        self.extensions = extensions
+        self.tls = tls
+        self.context = context
+        self.mechanisms = mechanisms
+        self.logins = logins or {}
+        self.tokens = tokens or {}
+        self.loses_pipelined = loses_pipelined
+        self.mails: list[Mail] = []
+        self.commands: list[str] = []
+        self.connections = 0
+        self.open_connections = 0
+        self.most_connections = 0
+        self.used_mechanisms: list[str] = []
+        self._script: dict[str, list[tuple[Act, int | None]]] = {}
+        self._server: asyncio.Server | None = None
+        self._talks: set[Talk] = set()
+
+    def on(self, step: str, act: Act, *, times: int | None = None) -> None:
+        """Do *act* at *step*: always, or so many times; several calls follow one another."""
+        self._script.setdefault(step, []).append((act, times))
+
+    def usual(self) -> None:
+        """Forget the script."""
+        self._script.clear()
+
+    def act(self, *steps: str) -> Act:
+        """Return what the script has for the first of *steps* that it knows."""
+        for step in steps:
+            acts = self._script.get(step, [])
+            while acts:
+                act, times = acts[0]
+                if times == 0:
+                    acts.pop(0)
+                    continue
+                if times is not None:
+                    acts[0] = (act, times - 1)
+                return act
+        return Act()
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def accepted(self) -> list[Mail]:
+        """The mails that were accepted."""
+        return [mail for mail in self.mails if mail.is_accepted]
+
+    async def start(self, port: int = 0) -> None:
+        """Listen."""
+        context = self.context if self.tls == "implicit" else None
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=context, limit=2**16)
+
+    async def close(self) -> None:
+        """Stop listening, and cut what is open."""
+        assert self._server is not None
+        self._server.close()
+        self.cut_all()
+        await asyncio.gather(*(talk.task for talk in list(self._talks)), return_exceptions=True)
+        await self._server.wait_closed()
+
+    def cut_all(self) -> None:
+        """Cut every connection."""
+        for talk in list(self._talks):
+            talk.task.cancel()
+
+    def say_to_all(self, octets: bytes) -> None:
+        """Say something on every connection that nobody asked for."""
+        for talk in list(self._talks):
+            talk.writer.write(octets)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open_connections += 1
+        self.most_connections = max(self.most_connections, self.open_connections)
+        talk = Talk(self, reader, writer)
+        self._talks.add(talk)
+        try:
+            await talk.run()
+        except (Hangup, OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._talks.discard(talk)
+            self.open_connections -= 1
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+class Talk:
+    """One connection."""
+
+    def __init__(self, hop: FakeNextHop, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.hop = hop
+        self.reader = reader
+        self.writer = writer
+        self.number = hop.connections
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self.buffer = bytearray()
+        self.is_encrypted = hop.tls == "implicit"
+        self.login = ""
+        self.mail: Mail | None = None
+
+    async def run(self) -> None:
+        await self.do("220 next-hop.example ESMTP", "greeting")
+        while True:
+            line = (await self.line()).decode()
+            self.hop.commands.append(line)
+            if self.hop.loses_pipelined:
+                self.buffer.clear()
+            verb = line.split(" ", 1)[0].upper()
+            method = getattr(self, f"do_{verb.lower()}", None)
+            if method is None:
+                await self.send(b"500 5.5.1 what?\r\n")
+            else:
+                await method(line)
+
+    # Octets.
+
+    async def more(self) -> None:
+        data = await self.reader.read(65536)
+        if not data:
+            raise Hangup
+        self.buffer += data
+
+    async def line(self) -> bytes:
+        while (end := self.buffer.find(b"\r\n")) < 0:
+            await self.more()
+        line = bytes(self.buffer[:end])
+        del self.buffer[: end + 2]
+        return line
+
+    async def send(self, octets: bytes) -> None:
+        self.writer.write(octets)
+        await self.writer.drain()
+
+    async def do(self, usual: str, *steps: str) -> bool:
+        """Do what the script says, or say the usual; tell whether that was a yes."""
+        act = self.hop.act(*steps)
+        if act.seconds:
+            await asyncio.sleep(act.seconds)
+        octets = act.octets if act.octets is not None else f"{usual}\r\n".encode()
+        if octets:
+            await self.send(octets)
+        if act.cut:
+            raise Hangup
+        return octets[:1] in (b"2", b"3")
+
+    # Commands.
+
+    async def do_ehlo(self, line: str) -> None:
+        self.mail = None
+        offered = list(self.hop.extensions)
+        if self.hop.tls == "starttls" and not self.is_encrypted:
+            offered.append("STARTTLS")
+        if self.hop.mechanisms and (self.is_encrypted or self.hop.tls == "none"):
+            offered.append("AUTH " + " ".join(self.hop.mechanisms))
+        lines = ["next-hop.example", *offered]
+        text = "\r\n".join(f"250{'-' if each is not lines[-1] else ' '}{each}" for each in lines)
+        await self.do(text, "EHLO")
+
+    async def do_helo(self, line: str) -> None:
+        self.mail = None
+        await self.do("250 next-hop.example", "HELO")
+
+    async def do_starttls(self, line: str) -> None:
+        if await self.do("220 2.0.0 go ahead", "STARTTLS"):
+            assert self.hop.context is not None
+            await self.writer.start_tls(self.hop.context)
+            self.is_encrypted = True
+            self.login = ""
+
+    async def do_auth(self, line: str) -> None:
+        _, mechanism, *initial = line.split(" ")
+        self.hop.used_mechanisms.append(mechanism)
+        name = ""
+        if mechanism in self.hop.mechanisms:
+            with contextlib.suppress(ValueError, scramp.ScramException):
+                name = await getattr(self, "auth_" + mechanism.lower().replace("-", "_"))(*initial)
+        if await self.do("235 2.7.0 welcome" if name else "535 5.7.8 wrong", "AUTH"):
+            self.login = name
+
+    async def do_mail(self, line: str) -> None:
+        if await self.do("250 2.1.0 ok" if self.mail is None else "503 5.5.1 nested", "MAIL"):
+            self.mail = Mail(self.number, line, is_encrypted=self.is_encrypted, login=self.login)
+
+    async def do_rcpt(self, line: str) -> None:
+        address = line.partition("<")[2].partition(">")[0]
+        usual = "250 2.1.5 ok" if self.mail else "503 5.5.1 MAIL first"
+        if await self.do(usual, f"RCPT {address}", "RCPT") and self.mail:
+            self.mail.rcpts.append(line)
+
+    async def do_data(self, line: str) -> None:
+        is_ready = self.mail is not None and self.mail.rcpts
+        if not await self.do("354 go on" if is_ready else "554 5.5.1 no valid recipients", "DATA"):
+            return
+        mail = self.mail or Mail(self.number, "")
+        self.mail = None
+        act = self.hop.act("content")
+        if act.seconds:
+            await asyncio.sleep(act.seconds)
+        if act.octets:
+            await self.send(act.octets)
+        if act.cut:
+            raise Hangup
+        while not self.buffer.startswith(b".\r\n") and b"\r\n.\r\n" not in self.buffer[-70000:]:
+            await self.more()
+        end = 0 if self.buffer.startswith(b".\r\n") else self.buffer.index(b"\r\n.\r\n") + 2
+        stuffed = bytes(self.buffer[:end])
+        del self.buffer[: end + 3]
+        mail.content = (b"\r\n" + stuffed).replace(b"\r\n.", b"\r\n")[2:]
+        self.hop.mails.append(mail)
+        mail.is_accepted = await self.do(f"250 2.0.0 taken as {len(self.hop.mails)}", "end")
+
+    async def do_rset(self, line: str) -> None:
+        self.mail = None
+        await self.do("250 2.0.0 ok", "RSET")
+
+    async def do_noop(self, line: str) -> None:
+        await self.do("250 2.0.0 ok", "NOOP")
+
+    async def do_quit(self, line: str) -> None:
+        await self.do("221 2.0.0 bye", "QUIT")
+        raise Hangup
+
+    # Logins: each returns who logged in, or an empty name.
+
+    async def challenge(self, data: bytes) -> bytes:
+        await self.send(b"334 " + base64.b64encode(data) + b"\r\n")
+        return base64.b64decode(await self.line(), validate=True)
+
+    async def first(self, initial: tuple[str, ...]) -> bytes:
+        return base64.b64decode(initial[0], validate=True) if initial else await self.challenge(b"")
+
+    def known(self, name: str, password: str) -> str:
+        return name if self.hop.logins.get(name) == password else ""
+
+    async def auth_plain(self, *initial: str) -> str:
+        _, name, password = (await self.first(initial)).decode().split("\0")
+        return self.known(name, password)
+
+    async def auth_login(self, *initial: str) -> str:
+        name = base64.b64decode(initial[0]) if initial else await self.challenge(b"Username:")
+        return self.known(name.decode(), (await self.challenge(b"Password:")).decode())
+
+    async def auth_cram_md5(self) -> str:
+        challenge = b"<1.2@next-hop.example>"
+        name, _, digest = (await self.challenge(challenge)).decode().rpartition(" ")
+        expected = hmac.new(self.hop.logins.get(name, "").encode(), challenge, hashlib.md5).hexdigest()
+        return name if name in self.hop.logins and expected == digest else ""
+
+    async def auth_xoauth2(self, *initial: str) -> str:
+        user, token, *_ = (await self.first(initial)).decode().split("\1")
+        name = user.removeprefix("user=")
+        if self.hop.tokens.get(name) == token.removeprefix("auth=Bearer ") != "":
+            return name
+        await self.challenge(json.dumps({"status": "401", "schemes": "bearer"}).encode())
+        return ""
+
+    async def auth_scram_sha_256(self, *initial: str) -> str:
+        mechanism = scramp.ScramMechanism("SCRAM-SHA-256")
+        who = []
+
+        def known(name: str) -> tuple[bytes, bytes, bytes, int]:
+            who.append(name)
+            info: tuple[bytes, bytes, bytes, int] = mechanism.make_auth_info(self.hop.logins[name])
+            return info
+
+        server = mechanism.make_server(known)
+        try:
+            server.set_client_first((await self.first(initial)).decode())
+            server.set_client_final((await self.challenge(server.get_server_first().encode())).decode())
+        except KeyError:
+            return ""
+        await self.challenge(server.get_server_final().encode())
+        return who[0]
