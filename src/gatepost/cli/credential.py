@@ -205,8 +205,9 @@ def _rules(config: Config) -> Rules:
 
 def _read_secret() -> Secret:
     if sys.stdin.isatty():
-        return Secret(click.prompt("Secret", hide_input=True, confirmation_prompt=True, err=True).encode())
-    text = click.get_binary_stream("stdin").read(_LONGEST_LINE)
+        typed: str = click.prompt("Secret", hide_input=True, confirmation_prompt=True, err=True)
+        return Secret(typed.encode())
+    text = sys.stdin.buffer.read(_LONGEST_LINE)
     return Secret(text.removesuffix(b"\n").removesuffix(b"\r"))
 
 

@@ -47,6 +47,8 @@ SCHEMA_VERSION: Final = "0001"
 CREDENTIAL_LIMIT: Final = 64
 """How many credentials of one account are looked at: the ones not revoked, then the newest of the rest."""
 
+_ACCOUNTS_REMEMBERED: Final = 1024
+
 _ACCOUNT: Final = """
     SELECT id, login, state, state_reason, senders, max_message_bytes, max_recipients, null_sender, salt, iterations
     FROM accounts WHERE login = ?"""
@@ -90,14 +92,25 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._inode = (0, 0)
         self._surveyed: object = None
+        # Accounts as they were when the database last changed; making them of rows is the dear part of a look-up.
+        self._accounts: dict[str, Account] = {}
+        self._read_version: int | None = None
 
     async def find(self, login: str) -> Account | None:
         """Return the account with that prepared name, as it is now."""
         with self._reading() as connection:
-            row = connection.execute(_ACCOUNT, (login,)).fetchone()
-            if row is None:
-                return None
-            return _account(row, connection.execute(_CREDENTIALS, (row[0], CREDENTIAL_LIMIT)).fetchall())
+            version = connection.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._read_version or len(self._accounts) >= _ACCOUNTS_REMEMBERED:
+                self._accounts.clear()
+                self._read_version = version
+            account = self._accounts.get(login)
+            if account is None:
+                row = connection.execute(_ACCOUNT, (login,)).fetchone()
+                if row is None:
+                    return None
+                rows = connection.execute(_CREDENTIALS, (row[0], CREDENTIAL_LIMIT)).fetchall()
+                account = self._accounts[login] = _account(row, rows)
+            return account
 
     async def has_changed(self) -> bool:
         """Tell whether anything may have changed since the last `survey`."""
@@ -115,6 +128,7 @@ class SqliteStore:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        self._read_version = None
 
     def _state(self) -> object:
         # A backup may have been put in place of the file that is open.
