@@ -89,6 +89,7 @@ class Gatepost:
         routes: the ``[[route]]`` tables, as TOML.
         tables: any other tables, as TOML; they may not repeat those written here.
         auth: what stands in ``[auth]``, as TOML.
+        loop: which event loop.
         environment: variables for every command.
     """
 
@@ -97,6 +98,7 @@ class Gatepost:
     routes: str
     tables: str = ""
     auth: str = ""
+    loop: str = "auto"
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -166,7 +168,7 @@ key = "{self.authority.key}"
         """Start it and wait until all its listeners accept."""
         with self.log.open("ab") as log, self.trouble.open("ab") as trouble:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gatepost", "serve", "--config", str(self.config)],
+                [sys.executable, "-m", "gatepost", "serve", "--loop", self.loop, "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=trouble,

@@ -255,7 +255,7 @@ def gsasl(it: Submission) -> None:
                     *(program("stdbuf", "coreutils"), "-i0"),
                     *(program("gsasl"), "--smtp", "--no-cb", "--quiet", f"--mechanism={it.mechanism}"),
                     *(["--starttls", f"--x509-ca-file={it.ca}"] if it.tls == "starttls" else ["--no-starttls"]),
-                    *(f"--authentication-id={it.login}", "--authorization-id=", f"--password={it.secret}"),
+                    *(f"--authentication-id={it.login}", f"--password={it.secret}"),
                     f"--connect=localhost:{port}",
                 ],
                 stdin=subprocess.PIPE,
@@ -363,13 +363,18 @@ def aiosmtplib_client(it: Submission) -> None:
                 "CRAM-MD5": client.auth_crammd5,
                 "XOAUTH2": client.auth_xoauth2,
             }[it.mechanism]
+            transport = client.transport
+            assert transport is not None
             try:
                 await log_in(it.login, it.secret)
+                await client.sendmail(it.sender, [it.recipient], it.message, mail_options=["BODY=8BITMIME"])
+                await client.quit()
             except aiosmtplib.SMTPAuthenticationError as error:
                 if error.code != 535:
                     raise
                 raise Refused(str(error)) from error
-            await client.sendmail(it.sender, [it.recipient], it.message, mail_options=["BODY=8BITMIME"])
+            finally:
+                transport.abort()  # asyncio's TLS would close its socket after the loop has ended
 
     asyncio.run(send())
 

@@ -47,14 +47,19 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
     return Issuer(tmp_path_factory.mktemp("issuer"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", params=["uvloop", "asyncio"])
 def server(
-    authority: Authority, next_hop: Postfix, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    authority: Authority,
+    next_hop: Postfix,
+    issuer: Issuer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gatepost]:
     """Return a running gatepost with all five mechanisms; it hands mail to the Postfix in clear and over TLS."""
     gatepost = Gatepost(
-        tmp_path_factory.mktemp("gatepost"),
-        authority,
+        loop=request.param,
+        folder=tmp_path_factory.mktemp("gatepost"),
+        authority=authority,
         auth="""\
 mechanisms = ["SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5"]
 failure_delay = "100ms"

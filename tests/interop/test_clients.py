@@ -101,7 +101,7 @@ def test_a_message_reaches_the_next_hop_octet_for_octet(
     secret: str,
     tmp_path: Path,
 ) -> None:
-    recipient = f"{client}-{mechanism}-{tls}@{next_hop.domain}".lower().replace("_", "-")
+    recipient = f"{client}-{mechanism}-{tls}-{server.loop}@{next_hop.domain}".lower().replace("_", "-")
     it = submission(
         server,
         authority,
@@ -185,7 +185,7 @@ def test_an_expired_token_is_refused(
 def test_the_next_hop_is_reached_over_verified_tls(
     server: Gatepost, next_hop: Postfix, authority: Authority, secret: str, tmp_path: Path
 ) -> None:
-    recipient = f"encrypted@{next_hop.tls_domain}"
+    recipient = f"encrypted-{server.loop}@{next_hop.tls_domain}"
     it = submission(server, authority, tmp_path, "PLAIN", "implicit", secret, recipient)
 
     CLIENTS["smtplib"].send(it)
