@@ -1,4 +1,4 @@
-"""What every spool must do, as one test class: give it fixtures `spool` and `reopen`, and it is held to its promises."""
+"""What every spool must do, as one test class: give it `spool`, `reopen` and `clock`, and it is held to its promises."""
 
 from __future__ import annotations
 
@@ -306,7 +306,9 @@ class SpoolContract:
     async def test_two_settlements_at_once_are_refused(self, spool: Spool) -> None:
         receipt = await commit(spool)
         settlement = settled(find(spool, receipt.id), Status.FAILED, bounces=(Draft(envelope(), b"no"),))
-        results = await asyncio.gather(*[spool.settle(receipt.id, settlement) for _ in range(2)], return_exceptions=True)
+        results = await asyncio.gather(
+            *[spool.settle(receipt.id, settlement) for _ in range(2)], return_exceptions=True
+        )
         assert isinstance(results[1], Misuse)
         assert spool.count() == 1
 

@@ -7,6 +7,7 @@ it after the commit, one wake-up of the loop for all of a batch.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import queue
 import sqlite3
@@ -127,6 +128,7 @@ class Writer:
         self._log_bytes = 0
         self._is_untidy = False
         self._is_stopping = False
+        self._is_over = False
         # A daemon: a process that forgot to close its spool can end, and loses nothing that it was told is kept.
         self._thread = threading.Thread(target=self._run, name="gatepost-spool-writer", daemon=True)
         self._thread.start()
@@ -134,6 +136,8 @@ class Writer:
     def submit(self, changes: list[Change]) -> None:
         """Hand over *changes*: as one transaction, if nothing hinders."""
         self._queue.put(changes)
+        if self._is_over:
+            self._refuse([])
 
     def stop(self) -> None:
         """Write what waits, end the thread and close the connection; waits for all of it."""
@@ -159,13 +163,17 @@ class Writer:
                         self._checkpoint()
         finally:
             # Only a fault of ours ends the thread early; nobody may then wait for ever.
-            self._is_stopping = True
-            while not self._queue.empty():
-                batch += self._queue.get() or []
-            for change in batch:
-                if change.fate is Fate.WAITS:
-                    change.fail(SpoolUnavailable("the spool's writer has ended"))
-            self._report(batch)
+            self._is_over = True
+            self._refuse(batch)
+
+    def _refuse(self, batch: list[Change]) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                batch += self._queue.get_nowait() or []
+        for change in batch:
+            if change.fate is Fate.WAITS:
+                change.fail(SpoolUnavailable("the spool's writer has ended"))
+        self._report(batch)
 
     def _take(self) -> list[Change]:
         try:
@@ -195,16 +203,16 @@ class Writer:
                 change.fate = Fate.DROPPED
             else:
                 live.append(change)
-        if not live or self._commit(live) or len(live) == 1:
+        if not live or self._commit(live) is None or len(live) == 1:
             return
         # One of them may be at fault, or too large for the room that is left: each alone, once.  What frees room and
-        # what tells of mail already sent comes first; when the disk takes nothing at all, new mail is not even tried.
+        # what tells of mail already sent comes first; new mail is not tried further once the disk takes none.
         works = True
-        for change in sorted(live, key=lambda each: bool(each.messages and not each.removed and not each.updates)):
-            if works or change.removed or change.updates:
-                works = self._commit([change])
+        for change in sorted(live, key=_is_new_mail):
+            if works or not _is_new_mail(change):
+                works = not isinstance(self._commit([change]), (sqlite3.OperationalError, OSError))
 
-    def _commit(self, changes: Sequence[Change]) -> bool:
+    def _commit(self, changes: Sequence[Change]) -> Exception | None:
         fate = Fate.FAILED
         try:
             if self._connection is None:
@@ -220,14 +228,14 @@ class Writer:
             for change in changes:
                 # Tried alone after its batch: the doubt of the first time stays.
                 change.fail(reason, Fate.DOUBTFUL if change.fate is Fate.DOUBTFUL else fate)
-            return False
+            return error
         for change in changes:
             change.fate = Fate.WRITTEN
             change.error = None
             self._log_bytes += 4096 * (2 + len(change.removed) + len(change.messages))
             self._log_bytes += sum([len(octets) for _, octets in change.contents])
         self._is_untidy = True
-        return True
+        return None
 
     def _roll_back(self) -> None:
         connection = self._connection
@@ -266,6 +274,10 @@ class Writer:
         except sqlite3.Error:
             # Nothing is lost: the log keeps what the database file lacks, and the next one tries again.
             self._is_untidy = True
+
+
+def _is_new_mail(change: Change) -> bool:
+    return not change.removed and not change.updates
 
 
 def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatepost.errors import SpoolUnavailable
+from gatepost.model.address import Mailbox
+from gatepost.model.envelope import Body, Envelope, MessageId, Recipient
+from gatepost.spool.row import entry_of, fresh_progress, row_of
+from gatepost.spool.spool import Entry, Progress, Status
+
+texts = st.text(st.characters(exclude_categories=()), max_size=20)
+mailboxes = st.builds(Mailbox, texts, st.sampled_from(["example.org", "bücher.example", "[192.0.2.1]", "[IPv6:::1]"]))
+times = st.floats(allow_nan=False, allow_infinity=False)
+envelopes = st.builds(
+    Envelope,
+    reverse_path=st.none() | mailboxes,
+    recipients=st.lists(st.builds(Recipient, mailboxes), min_size=1, max_size=5).map(tuple),
+    body=st.sampled_from(Body),
+    smtputf8=st.booleans(),
+    account=texts,
+    credential=texts,
+    header_bytes=st.integers(0, 1 << 40),
+    size_bytes=st.integers(0, 1 << 40),
+    sandbox=st.booleans(),
+)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    envelope = draw(envelopes)
+    progress = fresh_progress(envelope)
+    if draw(st.booleans()):
+        progress = tuple(
+            Progress(
+                each, draw(st.sampled_from(Status)), draw(st.integers(0, 99)), draw(texts), draw(texts), draw(times)
+            )
+            for each in envelope.recipients
+        )
+    return Entry(
+        MessageId("0" * 16),
+        envelope,
+        draw(times),
+        draw(times),
+        draw(st.integers(0, 1 << 60)),
+        draw(times),
+        draw(st.booleans()),
+        progress,
+    )
+
+
+@given(entries(), st.none() | st.integers(0, 1 << 62))
+def test_an_entry_comes_back_from_the_database_as_it_was(entry, file_bytes):
+    connection = sqlite3.connect(":memory:")
+    try:
+        row = connection.execute("SELECT ?,?,?,?,?,?,?,?,?", row_of(entry, file_bytes)).fetchone()
+    finally:
+        connection.close()
+    assert entry_of(row) == entry
+    assert row[6] == file_bytes
+
+
+def test_a_usual_row_is_short():
+    envelope = Envelope(Mailbox("tim", "example.org"), (Recipient(Mailbox("ann", "example.net")),), account="tim")
+    row = row_of(Entry(MessageId("0" * 16), envelope, 1.0, 1.0, progress=fresh_progress(envelope)), None)
+    assert row[-1] == ""
+    assert len(row[-2]) < 100
+
+
+@pytest.mark.parametrize(
+    ("envelope", "progress"),
+    [
+        ("", ""),
+        ("{", ""),
+        ("[]", ""),
+        ("{}", ""),
+        ('{"from":null,"to":[1],"size":1,"header":1}', ""),
+        ('{"from":null,"to":["a@b"],"size":1,"header":1,"body":"9BIT"}', ""),
+        ('{"from":null,"to":["a@b"],"size":1,"header":1}', "[]"),
+        ('{"from":null,"to":["a@b"],"size":1,"header":1}', '[["maybe",1,"","",0]]'),
+        ('{"from":null,"to":["a@b"],"size":1,"header":1}', '[["failed",1,""]]'),
+    ],
+)
+def test_a_damaged_row_is_trouble_of_the_spool(envelope, progress):
+    with pytest.raises(SpoolUnavailable, match="0000000000000000"):
+        entry_of((MessageId("0" * 16), 1.0, 0, 1.0, 0, 0.0, None, envelope, progress))
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)).map(json.dumps))
+def test_whatever_stands_in_a_row_it_is_an_entry_or_trouble_of_the_spool(text):
+    envelope = '{"from":null,"to":["a@b"],"size":1,"header":1}'
+    for row in ((text, ""), (envelope, text)):
+        try:
+            entry = entry_of((MessageId("0" * 16), 1.0, 0, 1.0, 0, 0.0, None, *row))
+        except SpoolUnavailable:
+            continue
+        assert isinstance(entry, Entry)
