@@ -90,7 +90,7 @@ def _cell(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case dt.datetime():
-            return value.isoformat(sep=" ", timespec="seconds")
+            return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
         case Mapping():
             return printable(", ".join(f"{key}={_cell(each)}" for key, each in value.items())) or "-"
         case list() | tuple() | set() | frozenset():

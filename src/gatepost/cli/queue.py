@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.config.schema import Config
+    from gatepost.queue.control import Selection
     from gatepost.spool.reader import SpoolReader
     from gatepost.spool.spool import Entry
 
 __all__ = ["queue"]
 
-_PAGE = 500
 _LIST = ("id", "accepted", "size", "sender", "recipients", "pending", "attempts", "due", "held")
 _RECIPIENT = ("recipient", "status", "attempts", "at", "next_hop", "reply")
 
@@ -52,13 +51,15 @@ def _open(folder: Path) -> SpoolReader | None:
 @json_option
 def list_entries(config: Config, sender: str | None, to_domain: str | None, limit: int, as_json: bool) -> None:
     """List waiting messages, the oldest first."""
+    from gatepost.queue.control import find
+
+    selection = _selection(sender, to_domain)
     reader = _open(config.spool_dir)
     if reader is None:
         print_rows([], _LIST, as_json)
         return
     with reader:
-        wanted = (entry for entry in _entries(reader) if _is_wanted(entry, sender, to_domain))
-        found = list(islice(wanted, limit + 1))
+        found = list(islice(find(reader, selection), limit + 1))
     print_rows([_row(entry) for entry in found[:limit]], _LIST, as_json)
     if len(found) > limit:
         remark(f"… and more than these {limit}; see --limit")
@@ -107,41 +108,20 @@ def show(config: Config, message_id: str, as_json: bool) -> None:
     print_rows(recipients, _RECIPIENT, as_json=False)
 
 
-def _entries(reader: SpoolReader) -> Iterator[Entry]:
-    """Go through the spool in short pages: a long read would hold up the server's housekeeping."""
-    after = None
-    while page := reader.list(after=after, limit=_PAGE):
-        yield from page
-        after = page[-1].id
-
-
-def _is_wanted(entry: Entry, sender: str | None, to_domain: str | None) -> bool:
+def _selection(sender: str | None, to_domain: str | None) -> Selection:
     from gatepost.model.address import ascii_domain
-    from gatepost.spool.spool import Status
-
-    if sender is not None and not _is_from(entry, sender):
-        return False
-    if to_domain is None:
-        return True
-    try:
-        domain = ascii_domain(to_domain.removeprefix("@"))
-    except Malformed as error:
-        raise click.BadParameter(str(error), param_hint="--to-domain") from None
-    return any(
-        each.status is Status.PENDING and each.recipient.mailbox.ascii_domain == domain for each in entry.progress
-    )
-
-
-def _is_from(entry: Entry, sender: str) -> bool:
     from gatepost.model.identity import parse_sender_pattern
+    from gatepost.queue.control import Selection
 
-    mailbox = entry.envelope.reverse_path
-    if sender == "<>" or mailbox is None:
-        return sender == "<>" and mailbox is None
+    option = "--to-domain"
     try:
-        return parse_sender_pattern(sender).matches(mailbox)
+        domain = None if to_domain is None else ascii_domain(to_domain.removeprefix("@"))
+        option = "--from"
+        if sender == "<>":
+            return Selection(is_null_sender=True, domain=domain)
+        return Selection(None if sender is None else parse_sender_pattern(sender), domain=domain)
     except Malformed as error:
-        raise click.BadParameter(str(error), param_hint="--from") from None
+        raise click.BadParameter(str(error), param_hint=option) from None
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from gatepost.config.certificate import Flaw, check_pair
 from gatepost.config.locate import Key
 from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
 from gatepost.config.schema import Config, Issuer, Listener
-from gatepost.errors import ConfigError
+from gatepost.errors import ConfigError, StoreUnavailable
 
 if TYPE_CHECKING:
     from gatepost.identity.jwks import KeySource
@@ -56,7 +56,9 @@ def check(config: Config, now: dt.datetime | None = None) -> Findings:
     findings = Findings(config)
     for look in (_folders, _listeners, _mechanisms, _issuers, _limits, _routes):
         look(config, findings)
-    _certificate(config, findings, now or dt.datetime.now(dt.UTC))
+    moment = now or dt.datetime.now(dt.UTC)
+    _certificate(config, findings, moment)
+    _credentials(config, findings, moment)
     return findings
 
 
@@ -270,3 +272,25 @@ def _certificate(config: Config, findings: Findings, now: dt.datetime) -> None:
     key = config.tls.key or config.tls.certificate
     if key.stat().st_mode & 0o007 and not key.is_relative_to("/run/secrets"):
         findings.odd(("tls", "key"), f"can be read by everybody on this machine; run: chmod o= {key}")
+
+
+def _credentials(config: Config, findings: Findings, now: dt.datetime) -> None:
+    """Name the credentials that keep a mechanism from being offered: clients that prefer it rarely fall back."""
+    from gatepost.identity.stores.sqlite import is_current, withheld
+
+    listeners = {each.name: each.mechanisms or config.auth.mechanisms for each in config.listener}
+    for number, store in enumerate(config.store):
+        if not is_current(store.path):
+            continue  # not made yet, or brought up to date at the next start
+        try:
+            found = withheld(store.path, listeners, now.timestamp())
+        except StoreUnavailable as error:
+            findings.wrong(("store", number), f"cannot be read ({error}); see to the file")
+            continue
+        for each in found:
+            names = ", ".join(f"{obstacle.account} ({obstacle.credential})" for obstacle in each.obstacles)
+            findings.odd(
+                ("auth", "mechanisms"),
+                f"{each.mechanism} is not offered on {each.listener}: no verifier for it in the credential of {names}; "
+                "make new ones and revoke those, or keep them to other listeners",
+            )
