@@ -23,6 +23,7 @@ from gatepost.cli.output import Told
 
 __all__ = ["demo"]
 
+HOSTNAME = "mail.example.org"
 LOGIN = "demo@example.org"
 RECIPIENT = "friend@example.net"
 PORTS = {"starttls": 2587, "implicit": 2465}
@@ -30,7 +31,7 @@ PORTS = {"starttls": 2587, "implicit": 2465}
 CONFIG = """\
 # A server to try out.  This file is made once: change what you like, and start it again.
 
-hostname = "mail.example.org"
+hostname = "{hostname}"
 state_dir = "state"
 
 [[listener]]
@@ -86,7 +87,7 @@ def demo(directory: Path, certificates: Path, starttls_port: int | None, implici
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not all((certificates / name).exists() for name in ("ca.pem", "cert.pem", "key.pem")):
-            _gatepost("cert", "dev", "--force", "--directory", str(certificates))
+            _gatepost("cert", "dev", "--force", "--directory", str(certificates), "--name", HOSTNAME)
         ports = _configure(config, certificates, {"starttls": starttls_port, "implicit": implicit_port})
         secret = _secret(directory / "demo.secret", config)
         message = directory / "hello.eml"
@@ -117,7 +118,7 @@ def _configure(config: Path, certificates: Path, wanted: dict[str, int | None]) 
             "certificate": json.dumps(str(certificates / "cert.pem")),
             "key": json.dumps(str(certificates / "key.pem")),
         }
-        config.write_text(CONFIG.format(**PORTS, **values), encoding="utf-8")
+        config.write_text(CONFIG.format(hostname=HOSTNAME, **PORTS, **values), encoding="utf-8")
     text = config.read_text(encoding="utf-8")
     ports = _ports(text)
     for tls, port in wanted.items():
@@ -172,7 +173,15 @@ def _instructions(directory: Path, ca: Path, ports: dict[str, int], secret: str)
         swaks += ["--auth", "PLAIN", "--auth-user", LOGIN, "--auth-password", secret]
         lines += [shlex.join([*swaks, "--from", LOGIN, "--to", RECIPIENT]), ""]
     if "implicit" in ports:
-        curl = ["curl", "--url", f"smtps://localhost:{ports['implicit']}", "--cacert", str(ca)]
+        curl = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--url",
+            f"smtps://localhost:{ports['implicit']}",
+            "--cacert",
+            str(ca),
+        ]
         curl += ["--user", f"{LOGIN}:{secret}", "--mail-from", LOGIN, "--mail-rcpt", RECIPIENT]
         lines += [shlex.join([*curl, "--upload-file", str(directory / "hello.eml")]), ""]
     return "\n".join(lines)
