@@ -1,0 +1,54 @@
+"""The SQLite store does what every store must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.store_contract import Keeper, StoreContract
+from gatepost.identity.accounts import remove_account, set_state
+from gatepost.identity.credentials import Rules, revoke_credential
+from gatepost.identity.store import HMAC_MD5
+from identities import ALL, CHEAP, Book
+
+
+@dataclass
+class SqliteKeeper(Keeper):
+    book: Book
+
+    def add_account(self, login: str, **facts: Any) -> None:
+        self.book.account(login, **facts)
+
+    def add_credential(self, login: str, **facts: Any) -> str:
+        lacking = facts.pop("lacking", ())
+        rules = Rules([each for each in ALL if each != "CRAM-MD5" or HMAC_MD5 not in lacking], {"devices": ALL}, CHEAP)
+        row, _ = self.book.credential(login, rules=rules, force=True, **facts)
+        return row.id
+
+    def disable(self, login: str, reason: str) -> None:
+        set_state(self.book.database, login, active=False, reason=reason)
+
+    def remove(self, login: str) -> None:
+        remove_account(self.book.database, login)
+
+    def revoke(self, credential: str) -> None:
+        revoke_credential(self.book.database, credential, now=self.now())
+
+    def now(self) -> float:
+        # A credential is added a second later.
+        return self.book.clock.now()
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[SqliteKeeper]:
+    book = Book(tmp_path)
+    yield SqliteKeeper(book.store, book)
+    book.store.close()
+
+
+class TestSqliteStore(StoreContract):
+    """All of the contract."""

@@ -1,0 +1,99 @@
+"""What tests of identity share: a clock one can move, keys, a database with accounts in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gatepost.identity.accounts import add_account
+from gatepost.identity.authority import Authority
+from gatepost.identity.credentials import CredentialRow, Restrictions, Rules, add_credential
+from gatepost.identity.database import Database
+from gatepost.identity.migrate import upgrade
+from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
+from gatepost.identity.stores.sqlite import SqliteStore
+from gatepost.identity.verifiers import Argon2
+from gatepost.model.identity import Secret
+from gatepost.model.peer import Peer
+from gatepost.sasl.registry import MECHANISMS
+from gatepost.state.keys import Keys
+
+__all__ = ["ALL", "CHEAP", "KEYS", "Book", "Clock", "PEER"]
+
+ALL = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5")
+CHEAP = Argon2(memory_bytes=8 * 1024, passes=1, lanes=1)
+KEYS = Keys(Secret(bytes(range(32))))
+PEER = Peer("192.0.2.7", 40000, "submission")
+
+
+@dataclass
+class Clock:
+    """A clock that stands until it is moved."""
+
+    time: float = 1_800_000_000.0
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+class Book:
+    """A database of accounts, and an authority that reads it."""
+
+    def __init__(self, folder: Path, *, mechanisms: tuple[str, ...] = ALL, iterations: int = 4096) -> None:
+        self.clock = Clock()
+        self.path = folder / "accounts.db"
+        self.database = Database(self.path)
+        upgrade(self.database)
+        self.iterations = iterations
+        self.rules = Rules(mechanisms, {"submission": mechanisms, "devices": mechanisms}, CHEAP)
+        self.store = SqliteStore(self.path)
+
+    def account(self, login: str, **facts: Any) -> None:
+        add_account(self.database, KEYS, login, now=self.clock.now(), iterations=self.iterations, **facts)
+
+    def credential(
+        self,
+        login: str,
+        *,
+        chosen: str | None = None,
+        force: bool = False,
+        label: str = "",
+        rules: Rules | None = None,
+        **only: Any,
+    ) -> tuple[CredentialRow, Secret]:
+        self.clock.time += 1
+        return add_credential(
+            self.database,
+            KEYS,
+            rules or self.rules,
+            login,
+            now=self.clock.now(),
+            label=label,
+            restrictions=Restrictions(**only),
+            chosen=None if chosen is None else Secret(chosen.encode()),
+            force=force,
+        )
+
+    def authority(self, **options: Any) -> Authority:
+        memory = options.pop("memory", None) or PasswordMemory(KEYS, self.clock)
+        pool = options.pop("pool", None) or HashingPool(1)
+        options.setdefault("iterations", self.iterations)
+        mechanisms = {name: [MECHANISMS[each] for each in those] for name, those in self.rules.listeners.items()}
+        return Authority(
+            options.pop("stores", None) or [self.store],
+            Passwords(pool, memory),
+            options.pop("keys", KEYS),
+            self.clock,
+            mechanisms,
+            argon2=CHEAP,
+            **options,
+        )

@@ -1,0 +1,83 @@
+"""What a proven credential may be refused for, and that nothing else is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from typing import Any
+
+import pytest
+
+from gatepost.identity.admission import why_not_account, why_not_credential
+from gatepost.identity.store import Account, Credential
+from gatepost.model.peer import Peer
+
+_NOW = 1000.0
+
+
+def _why(address: str = "192.0.2.7", mechanism: str = "PLAIN", listener: str = "submission", **facts: Any) -> str:
+    return why_not_credential(Credential("c1", **facts), Peer(address, 1, listener), mechanism, _NOW)
+
+
+def _networks(*texts: str) -> Any:
+    return tuple(ipaddress.ip_network(each) for each in texts)
+
+
+def test_a_credential_without_restrictions_is_admitted_everywhere() -> None:
+    assert _why() == ""
+    assert _why("2001:db8::1", "SCRAM-SHA-256", "devices") == ""
+    assert _why("no address at all") == ""
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"revoked": 1.0}, "credential revoked"),
+        ({"revoked": 1.0, "expires": 1.0}, "credential revoked"),
+        ({"expires": _NOW}, "credential expired"),
+        ({"listeners": frozenset({"devices"})}, "credential not for listener submission"),
+        ({"networks": _networks("198.51.100.0/24")}, "credential not for network of 192.0.2.7"),
+        ({"mechanisms": frozenset({"LOGIN"})}, "credential not for mechanism PLAIN"),
+    ],
+)
+def test_each_restriction_has_its_reason(facts: dict[str, Any], reason: str) -> None:
+    assert _why(**facts) == reason
+
+
+def test_what_fits_is_admitted() -> None:
+    assert (
+        _why(
+            expires=_NOW + 1,
+            listeners=frozenset({"submission"}),
+            networks=_networks("192.0.2.0/24"),
+            mechanisms=frozenset({"PLAIN"}),
+        )
+        == ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "inside"),
+    [
+        ("192.0.2.7", "192.0.2.7/32", True),
+        ("192.0.2.8", "192.0.2.7/32", False),
+        ("::ffff:192.0.2.7", "192.0.2.0/24", True),
+        ("2001:db8::1", "2001:db8::/32", True),
+        ("2001:db9::1", "2001:db8::/32", False),
+        ("192.0.2.7", "::/0", False),
+        ("::1", "0.0.0.0/0", False),
+        ("fe80::1%eth0", "fe80::/64", True),
+        ("", "0.0.0.0/0", False),
+        ("nonsense", "0.0.0.0/0", False),
+    ],
+)
+def test_networks_of_both_families(address: str, network: str, inside: bool) -> None:
+    assert (_why(address, networks=_networks("198.51.100.0/24", network)) == "") is inside
+
+
+def test_a_disabled_account_is_refused_with_its_reason() -> None:
+    account = Account("tim", b"salt", 4096)
+    assert why_not_account(account) == ""
+    assert why_not_account(dataclasses.replace(account, is_active=False)) == "account disabled"
+    gone = dataclasses.replace(account, is_active=False, state_reason="left us")
+    assert why_not_account(gone) == "account disabled: left us"

@@ -1,0 +1,69 @@
+"""Decoys follow from name and key, have the shape of the real thing, and are drawn in the proportion of real ones."""
+
+from __future__ import annotations
+
+from gatepost.identity.decoys import DECOY, Decoys
+from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Work
+from gatepost.identity.verifiers import Argon2, check_of, matching
+from gatepost.model.identity import Secret
+from gatepost.sasl.scram import parse_record
+from gatepost.state.keys import Keys
+from identities import CHEAP, KEYS
+
+
+def test_a_decoy_is_the_same_after_a_restart_and_another_with_another_key() -> None:
+    one, same, other = Decoys(KEYS), Decoys(KEYS), Decoys(Keys(Secret(bytes(32))))
+    assert one.account("tim", 4096) == same.account("tim", 4096)
+    assert one.salt("tim") != one.salt("ann")
+    assert one.salt("tim") != other.salt("tim")
+    for scheme in (SCRAM_SHA_256, HMAC_MD5):
+        account = one.account("tim", 4096)
+        assert one.fetched(account, scheme) == same.fetched(account, scheme)
+        assert one.fetched(account, scheme) != other.fetched(account, scheme)
+    assert one.fetched(one.account("tim", 4096), "PLAIN") is None
+
+
+def test_decoy_verifiers_have_the_shape_of_real_ones() -> None:
+    decoys = Decoys(KEYS)
+    account = decoys.account("tim", 5000)
+    scram, states = decoys.fetched(account, SCRAM_SHA_256), decoys.fetched(account, HMAC_MD5)
+    assert scram is not None
+    record = parse_record(scram.reveal().decode())
+    assert (record.salt, record.iterations, len(record.salt)) == (account.salt, 5000, 16)
+    assert states is not None
+    assert len(states.reveal()) == 32
+
+
+def test_no_password_opens_a_decoy_and_its_work_is_done() -> None:
+    decoys = Decoys(KEYS)
+    account = decoys.account("tim", 4096)
+    for work, schemes in (
+        (Work(pbkdf2=True), {SCRAM_SHA_256}),
+        (Work(argon2=True), {ARGON2ID}),
+        (Work(pbkdf2=True, argon2=True), {SCRAM_SHA_256, ARGON2ID}),
+    ):
+        credential = decoys.credential(account, work, CHEAP)
+        assert credential.id == DECOY
+        assert set(credential.verifiers) == schemes
+
+
+def test_an_argon2id_decoy_costs_what_it_says() -> None:
+    decoys = Decoys(KEYS)
+    account = decoys.account("tim", 4096)
+    credential = decoys.credential(account, Work(argon2=True), Argon2(16 * 1024, 3, 2))
+    assert credential.verifiers[ARGON2ID].reveal().startswith(b"$argon2id$v=19$m=16,t=3,p=2$")
+    account = type(account)(account.login, account.salt, account.iterations, credentials=(credential,))
+    assert matching(check_of(account), Secret(b"anything")) is None
+
+
+def test_draws_follow_the_weights_and_move_only_one_way() -> None:
+    decoys = Decoys(KEYS)
+    names = [f"user{number}" for number in range(2000)]
+    earlier = {name: 4096 for name in names}
+    for new in (0, 100, 500, 900, 1000):
+        drawn = {name: decoys.draw("iterations", name, {4096: 1000 - new, 15000: new}, 4096) for name in names}
+        assert abs(sum(each == 15000 for each in drawn.values()) / len(names) - new / 1000) < 0.05
+        assert all(drawn[name] >= earlier[name] for name in names)
+        earlier = drawn
+    assert decoys.draw("iterations", "tim", {}, 15000) == 15000
+    assert decoys.draw("iterations", "tim", {4096: 0}, 15000) == 15000
