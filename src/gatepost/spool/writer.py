@@ -35,7 +35,7 @@ _LOG_BYTES: Final = 8 << 20
 _QUIET: Final = 1.0
 # Free pages are given back to the file system, some at a time, when they are more than these.
 _FREE_PAGES: Final = 4096
-_VACUUM_PAGES: Final = 512
+_VACUUM_PAGES: Final = 1024
 
 
 class Fate(enum.Enum):
@@ -259,7 +259,8 @@ class Writer:
         try:
             free = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
             if free > _FREE_PAGES:
-                self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+                # `execute` would step once, which gives back a single page.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
                 self._log_bytes += 4096 * _VACUUM_PAGES
                 self._is_untidy = True
         except sqlite3.Error:
