@@ -139,7 +139,8 @@ class Passwords:
         check = check_of(account)
         tags = [self._memory.tag(account.login, password, each.verifier) for each in check.all]
         for each, tag in zip(check.all, tags, strict=True):
-            if self._memory.knows(tag):
+            # What was revoked is looked at anew: the same secret may have been given to another credential.
+            if each.credential.revoked is None and self._memory.knows(tag):
                 return each.credential
         found = await self._pool.run(lambda: matching(check, password))
         if found is None:
