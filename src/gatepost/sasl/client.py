@@ -46,7 +46,7 @@ MAXIMUM_ITERATIONS: Final = 1_000_000
 # RFC 5802 §7: what the server says; extensions may follow, but none that must be understood.
 _SERVER_FIRST: Final = re.compile(
     r"r=(?P<nonce>[\x21-\x2b\x2d-\x7e]+),s=(?P<salt>[A-Za-z0-9+/=]+),i=(?P<iterations>[1-9][0-9]{0,9})"
-    r"(?P<extensions>(?:,[A-Za-z]=[^\0,]+)*)"
+    r"(?:,[A-Za-z]=[^\0,]+)*"
 )
 _SERVER_FINAL: Final = re.compile(
     r"(?:v=(?P<signature>[A-Za-z0-9+/=]+)|e=(?P<error>[a-z0-9-]{1,40}))(?:,[A-Za-z]=[^\0,]+)*"
@@ -193,7 +193,7 @@ def _scram_sha_256(credentials: Credentials, nonce: str) -> Conversation:
     challenge = yield Response((header + client_first).encode())
     server_first = decode_text(challenge, "SCRAM message")
     match = _SERVER_FIRST.fullmatch(server_first)
-    if match is None or ",m=" in match["extensions"]:
+    if match is None or b",m=" in challenge:
         raise Malformed("bad first SCRAM message of the server")
     # RFC 5802 §5.1: the nonce goes on from ours; a server that adds nothing could be a replay.
     if not match["nonce"].startswith(nonce) or match["nonce"] == nonce:
@@ -209,7 +209,7 @@ def _scram_sha_256(credentials: Credentials, nonce: str) -> Conversation:
 
     challenge = yield Response(f"{covered},p={encode_base64(proof).decode()}".encode())
     match = _SERVER_FINAL.fullmatch(decode_text(challenge, "SCRAM message"))
-    if match is None:
+    if match is None or b",m=" in challenge:
         raise Malformed("bad final SCRAM message of the server")
     if match["error"]:
         raise Malformed(f"server ends SCRAM with {match['error']}")

@@ -48,7 +48,7 @@ def _fields(message: bytes) -> dict[bytes, bytes]:
     fields: dict[bytes, bytes] = {}
     for field in message[:-2].split(b"\x01"):
         key, found, value = field.partition(b"=")
-        if not found or key in fields:
+        if not key or not found or key in fields:
             raise Malformed("bad field of XOAUTH2")
         fields[key] = value
     return fields

@@ -45,4 +45,4 @@ def default_names(*, has_issuer: bool) -> tuple[str, ...]:
 
 def find(name: str) -> Mechanism | None:
     """Return the mechanism of that name, in any letter case (RFC 4954 §4); None if there is none."""
-    return MECHANISMS.get(name.upper())
+    return MECHANISMS.get(name.upper()) if name.isascii() else None  # U+017F is no "S"

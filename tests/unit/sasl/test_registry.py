@@ -1,0 +1,44 @@
+"""The table of mechanisms."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gatepost.sasl import client
+from gatepost.sasl.registry import MECHANISMS, NAMES, default_names, find
+
+
+def test_the_order_of_preference_puts_proofs_first_and_cram_md5_last():
+    assert NAMES == ("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5")
+    assert tuple(MECHANISMS) == NAMES
+
+
+@pytest.mark.rfc("4422 §3.1")
+def test_names_have_the_form_of_sasl_names_and_stand_for_their_mechanism():
+    for name, mechanism in MECHANISMS.items():
+        assert mechanism.name == name
+        assert re.fullmatch(r"[A-Z0-9\-_]{1,20}", name)
+
+
+def test_cram_md5_is_on_only_when_asked_for_and_xoauth2_only_with_an_issuer():
+    assert default_names(has_issuer=True) == ("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2")
+    assert default_names(has_issuer=False) == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+
+
+@pytest.mark.rfc("4954 §4")
+def test_a_mechanism_is_found_in_any_letter_case():
+    assert find("plain") is find("PLAIN") is find("Plain") is MECHANISMS["PLAIN"]
+    assert find("scram-sha-256") is MECHANISMS["SCRAM-SHA-256"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "PLAIN ", "ANONYMOUS", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "pla\u0131n", "\u017fcram-sha-256"]
+)
+def test_no_other_name_is_found(name):
+    assert find(name) is None
+
+
+def test_every_mechanism_has_its_client_side():
+    assert {each.name for each in client.MECHANISMS} == set(NAMES)
