@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 
 import pytest
+import uvloop
 
 from servers import Authority
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run what uses real sockets on both event loops."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if {"dialogs", "integration"} & set(item.path.parts):
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

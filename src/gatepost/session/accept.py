@@ -63,8 +63,6 @@ async def _keep(
     addresses_are_ascii = all(each.mailbox.is_ascii for each in recipients) and (
         transaction.reverse_path is None or transaction.reverse_path.is_ascii
     )
-    # RFC 6531 §3.2: the next hop needs SMTPUTF8 only if an address or the header really is UTF-8.
-    smtputf8 = not addresses_are_ascii or examined.has_utf8
     prepared = prepare(
         examined,
         Stamp(
@@ -72,7 +70,7 @@ async def _keep(
             id=incoming.id,
             now=service.clock.now(),
             protocol=protocol_word(
-                tls=peer.tls is not None, authenticated=session.identity is not None, smtputf8=smtputf8
+                tls=peer.tls is not None, authenticated=session.identity is not None, smtputf8=transaction.smtputf8
             ),
             unique=f"{incoming.id}.{secrets.token_hex(8)}",
             tls=f"{peer.tls.version} {peer.tls.cipher}" if peer.tls else "",
@@ -80,6 +78,9 @@ async def _keep(
             recipient=recipients[0].mailbox if len(recipients) == 1 else None,
         ),
     )
+    # RFC 6531 §3.2: the next hop needs SMTPUTF8 only if an address or the header really is UTF-8.  Octets beyond ASCII
+    # in the header of a client that did not ask for SMTPUTF8 are of the old kind, and go on as 8BITMIME, as they came.
+    smtputf8 = transaction.smtputf8 and not (addresses_are_ascii and prepared.prefix.isascii())
     identity = transaction.identity
     envelope = Envelope(
         reverse_path=transaction.reverse_path,

@@ -14,6 +14,7 @@ from gatepost.model.reply import Reply
 __all__ = ["DataReader"]
 
 _END = b"\r\n.\r\n"
+_NO_LINE_ENDS = bytes(octet for octet in range(256) if octet not in b"\r\n")
 
 
 class DataReader:
@@ -60,16 +61,18 @@ class DataReader:
     def feed(self, data: bytes) -> bytes | None:
         """Take what arrived; return what follows the end of data, or None as long as it has not come."""
         buffer = self._carry + data
+        # One search serves most buffers: without a dot at the start of a line there is no end, and no dot to take away.
+        dot = buffer.find(b"\r\n.")
         # RFC 5321 §4.1.1.4: the end of data is CRLF.CRLF and nothing else.
-        end = buffer.find(_END)
+        end = buffer.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
-            self._take(buffer[: end + 2])
+            self._take(buffer[: end + 2], has_dots=dot < end)
             if self._in_header and self.fault is None:
                 self.header = bytes(self._head[2:])
             return buffer[end + 5 :]
         keep = _held_back(buffer)
         self._carry = buffer[len(buffer) - keep :]
-        self._take(buffer[: len(buffer) - keep] if keep else buffer)
+        self._take(buffer[: len(buffer) - keep] if keep else buffer, has_dots=dot >= 0)
         return None
 
     def fail(self, fault: Reply) -> None:
@@ -79,17 +82,17 @@ class DataReader:
             self.header = b""
             self._head.clear()
 
-    def _take(self, piece: bytes) -> None:
+    def _take(self, piece: bytes, *, has_dots: bool) -> None:
         """Take raw octets that split no CRLF, no dot at the start of a line, and no end of data."""
         if self.fault is not None or not piece:
             return
         # RFC 5321 §2.3.8: CR and LF stand together or not at all; a lone one is how mail is smuggled.
-        lines = piece.count(b"\r\n")
-        if piece.count(b"\n") != lines or piece.count(b"\r") != lines:
+        if len(piece.translate(None, _NO_LINE_ENDS)) != 2 * piece.count(b"\r\n"):
             self.fail(replies.BARE_LINE_ENDING)
             return
         # RFC 5321 §4.5.2: a dot at the start of a line was added by the client.
-        piece = piece.replace(b"\r\n.", b"\r\n")
+        if has_dots:
+            piece = piece.replace(b"\r\n.", b"\r\n")
         self.size += len(piece)
         # RFC 1870 §6.3: a message over the limit is refused, whatever size was declared.
         if self.size > self._limit:

@@ -227,6 +227,11 @@ class Wire(SMTP):
         if self.transport is not None:
             self.transport.close()
 
+    def abort(self) -> None:
+        """Hang up at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
     def close_soon(self) -> None:
         """Write what was said, and hang up; at once after some seconds, if the client does not read it."""
         self._stop_timer()

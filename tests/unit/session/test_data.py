@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from gatepost.model import reply as replies
-from gatepost.session.data import DataReader
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from gatepost.model import reply as replies
+from gatepost.session.data import DataReader
 
 HEADER = b"From: <tim@example.org>\r\nSubject: x\r\n"
 

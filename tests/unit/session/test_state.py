@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from gatepost.session.smtp import SubmissionSession
 from gatepost.session.state import State, refusal
 
