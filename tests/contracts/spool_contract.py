@@ -1,4 +1,4 @@
-"""What every spool must do, as one test class: give it `spool`, `reopen` and `clock`, and it is held to its promises."""
+"""What every spool must do, as one test class: give it `spool`, `reopen` and `clock`; it is held to its promises."""
 
 from __future__ import annotations
 

@@ -272,7 +272,6 @@ class SqliteSpool:
             change.updates = (
                 (
                     settlement.due,
-                    int(entry.is_held),
                     settlement.stalled,
                     entry.attempts + settlement.is_attempt,
                     encode_progress(settlement.progress),
@@ -363,7 +362,7 @@ class SqliteSpool:
         self._hand_over()
         await self._bodies.close()
         await asyncio.get_running_loop().run_in_executor(self._pool, self._let_go)
-        self._pool.shutdown()
+        await asyncio.to_thread(self._pool.shutdown)
 
     def _let_go(self) -> None:
         self._writer.stop()

@@ -24,8 +24,8 @@ from gatepost.spool.trouble import spool_error
 
 __all__ = ["Change", "Fate", "Update", "Writer"]
 
-Update = tuple[float, int, float, int, str, MessageId]
-"""New due, held, stalled, attempts and progress of a message, and its name."""
+Update = tuple[float, float, int, str, MessageId]
+"""New due, stalled, attempts and progress of a message, and its name."""
 
 # One transaction holds so many changes at most, more or less: what waits longer is not told late.
 _BATCH_LIMIT: Final = 512
@@ -48,7 +48,7 @@ class Fate(enum.Enum):
     DOUBTFUL = "doubtful"  # the commit itself failed: after a crash, before the next commit, it might still appear
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Change:
     """What one caller wants written, whole or not at all.
 
@@ -103,7 +103,7 @@ _INSERT_MESSAGES = _Many("INSERT INTO message VALUES ", "(?,?,?,?,?,?,?,?,?)")
 _INSERT_CONTENTS = _Many("INSERT INTO content VALUES ", "(?,?)")
 _DELETE_MESSAGES = _Many("DELETE FROM message WHERE id IN (", "?", ")")
 _DELETE_CONTENTS = _Many("DELETE FROM content WHERE id IN (", "?", ")")
-_UPDATE = "UPDATE message SET due = ?, held = ?, stalled = ?, attempts = ?, progress = ? WHERE id = ?"
+_UPDATE = "UPDATE message SET due = ?, stalled = ?, attempts = ?, progress = ? WHERE id = ?"
 
 
 class Writer:
@@ -140,7 +140,7 @@ class Writer:
             self._refuse([])
 
     def stop(self) -> None:
-        """Write what waits, end the thread and close the connection; waits for all of it."""
+        """Write what waits, and end the thread; waits for all of it."""
         self._queue.put(None)
         self._thread.join()
 
