@@ -7,17 +7,17 @@ from gatepost.model.reply import MESSAGE_TOO_BIG
 from gatepost.model.verdict import ACCEPT, Refuse, Verdict
 from gatepost.policy.policy import Stage
 
-__all__ = ["SizeLimit"]
+__all__ = ["DeclaredSize"]
 
 
-class SizeLimit:
+class DeclaredSize:
     """Refuse a declared size over the limit; what is really sent is counted as it arrives.
 
     Args:
         message_bytes: the server's limit; an account may have a smaller one.
     """
 
-    name = "size-limit"
+    name = "declared-size"
     stage = Stage.MAIL
 
     def __init__(self, message_bytes: int) -> None:

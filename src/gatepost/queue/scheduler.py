@@ -38,8 +38,8 @@ _log = logging.getLogger("gatepost.queue")
 
 _START: Place = (float("-inf"), "")
 _BATCH = 50
-_IDLE_LIMIT = 60.0  # the time of day may be set while we sleep
-_SWEEP = 3600.0
+_IDLE_LIMIT = 300.0  # the time of day may be set while we sleep
+_SWEEP, _LOOK_AGAIN = 3600.0, 60.0
 _BREATH = 0.02  # between batches in which nothing could start
 _TROUBLE_PAUSE, _TROUBLE_PAUSE_LIMIT = 1.0, 30.0
 _UNREADABLE_LIMIT = 1000
@@ -341,7 +341,8 @@ class Scheduler:
         if not flight.running:
             del self._flights[flight.id]
         if not is_written:
-            self._sweep_at = min(self._sweep_at, self._clock.now() + _IDLE_LIMIT)
+            self._sweep_at = min(self._sweep_at, self._clock.now() + _LOOK_AGAIN)
+            self._expect(self._sweep_at)
 
     async def _write_down(self, flight: Flight, of: Group, outcome: Outcome, cause: Cause, gate: Gate) -> None:
         """Put what an attempt came to into the spool; keep it and try again as long as the spool is in trouble."""
