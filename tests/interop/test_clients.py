@@ -89,6 +89,7 @@ def submission(
 
 @pytest.mark.root
 @pytest.mark.rfc("6409 §8")
+@pytest.mark.rfc("8314 §3.3")
 @pytest.mark.parametrize(("client", "mechanism", "tls"), ROWS)
 def test_a_message_reaches_the_next_hop_octet_for_octet(
     client: str,

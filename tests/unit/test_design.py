@@ -21,6 +21,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 WORKER_MAY_LOAD = {
     "_argon2_cffi_bindings",
     "_cffi_backend",
+    "_openssl",
     "aiosmtpd",
     "annotated_types",
     "anyio",

@@ -20,7 +20,7 @@ DIALOG = re.compile(r"^# RFC (\d+)", re.MULTILINE)
 
 def sources(folder: str, *suffixes: str) -> Iterable[tuple[Path, str]]:
     for path in sorted((ROOT / folder).rglob("*")):
-        if path.suffix in suffixes:
+        if path.suffix in suffixes and path != protocols.PAGE:
             yield path, path.read_text(encoding="utf-8")
 
 
