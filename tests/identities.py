@@ -19,7 +19,7 @@ from gatepost.model.peer import Peer
 from gatepost.sasl.registry import MECHANISMS
 from gatepost.state.keys import Keys
 
-__all__ = ["ALL", "CHEAP", "KEYS", "Book", "Clock", "PEER"]
+__all__ = ["ALL", "CHEAP", "KEYS", "PEER", "Book", "Clock"]
 
 ALL = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5")
 CHEAP = Argon2(memory_bytes=8 * 1024, passes=1, lanes=1)

@@ -28,7 +28,7 @@ from gatepost.sasl.scram import parse_record
 from gatepost.sasl.steps import Denied, Granted, Held, Outcome, TokenProblem, TokenRefused
 from gatepost.session.auth import Attempt, drive
 from gatepost.state.keys import Keys
-from identities import KEYS, PEER, Book
+from identities import PEER, Book
 
 _NONCES = iter(range(10**9))
 

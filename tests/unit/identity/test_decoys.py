@@ -59,7 +59,7 @@ def test_an_argon2id_decoy_costs_what_it_says() -> None:
 def test_draws_follow_the_weights_and_move_only_one_way() -> None:
     decoys = Decoys(KEYS)
     names = [f"user{number}" for number in range(2000)]
-    earlier = {name: 4096 for name in names}
+    earlier = dict.fromkeys(names, 4096)
     for new in (0, 100, 500, 900, 1000):
         drawn = {name: decoys.draw("iterations", name, {4096: 1000 - new, 15000: new}, 4096) for name in names}
         assert abs(sum(each == 15000 for each in drawn.values()) / len(names) - new / 1000) < 0.05
