@@ -64,10 +64,6 @@ class Credential:
     revoked: float | None = None
     sandbox: bool = False
 
-    def is_standing(self, now: float) -> bool:
-        """Tell whether it is neither revoked nor expired."""
-        return self.revoked is None and (self.expires is None or now < self.expires)
-
 
 @dataclass(frozen=True, slots=True)
 class Account:

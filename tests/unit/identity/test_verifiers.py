@@ -99,6 +99,12 @@ def test_a_password_is_tried_prepared_and_then_as_it_came() -> None:
     assert matching(check_of(_account(raw)), Secret(soft_hyphen.encode())) is not None
 
 
+@pytest.mark.parametrize("password", [b"", b"a\0b", b"x" * 5000, b"\xff\xfe"])
+def test_what_the_hash_library_refuses_is_a_no(password: bytes) -> None:
+    check = check_of(_account(_made("chosen one", is_chosen=True, mechanisms=("PLAIN",))))
+    assert matching(check, Secret(password)) is None
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.binary(max_size=6000))
 def test_no_octets_raise_and_none_open_what_is_not_theirs(octets: bytes) -> None:
