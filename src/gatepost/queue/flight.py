@@ -24,14 +24,16 @@ class Flight:
     Attributes:
         entry: as last written down.
         running: places of the recipients on their way.
+        routes: names of the routes they are on; a route has a message once at a time.
         lock: held while its state is written down.
     """
 
-    __slots__ = ("entry", "lock", "running")
+    __slots__ = ("entry", "lock", "routes", "running")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.running: set[int] = set()
+        self.routes: set[str] = set()
         self.lock = asyncio.Lock()
 
     @property

@@ -246,6 +246,8 @@ class Scheduler:
             self._expect(entry.due)
             return place
         for each in group(entry.envelope, flight.ready(self._schedule, now), self._routes, self._limits.recipients):
+            if each.route.name in flight.routes:
+                continue  # when what is on its way there is settled, these are due at once
             gate = self._gate(each.route.name)
             if not self._has_room():
                 gate.hold(message_id, place)
@@ -288,6 +290,7 @@ class Scheduler:
 
     def _start(self, flight: Flight, of: Group, work: Coroutine[None, None, None]) -> None:
         flight.running.update(of.indices)
+        flight.routes.add(of.route.name)
         self._flights[flight.id] = flight
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -338,6 +341,7 @@ class Scheduler:
 
     def _land(self, flight: Flight, of: Group, *, is_written: bool) -> None:
         flight.running.difference_update(of.indices)
+        flight.routes.discard(of.route.name)
         if not flight.running:
             del self._flights[flight.id]
         if not is_written:

@@ -1,0 +1,101 @@
+"""Whatever next hops answer and whenever we die: a recipient ends delivered, or failed and told, or is still pending.
+
+Invariant: no recipient is lost, none is delivered again after its delivery was written down, and exactly one bounce
+names each failed recipient of a sender that is not null.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gatepost.errors import SpoolUnavailable
+from gatepost.model.delivery import Result
+from gatepost.observe.events import BounceDropped, RecipientDelivered, RecipientFailed
+from gatepost.relay.transport import Delivery
+from queue_world import DOWN, LATER, NEVER, OK, REFUSED, World
+
+ANSWERS = st.sampled_from([OK, LATER, NEVER, DOWN, REFUSED, None])
+STEPS = st.sampled_from(["wait", "long wait", "restart", "spool away", "spool back"])
+MESSAGES = st.lists(
+    st.tuples(
+        st.booleans(), st.lists(st.sampled_from(["a.example", "b.example", "c.example"]), min_size=1, max_size=4)
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+async def play(
+    messages: list[tuple[bool, list[str]]], answers: list[Result | None], steps: list[str], seconds: float
+) -> None:
+    world = World()
+    script = iter(answers)
+
+    def answer(delivery: Delivery) -> Sequence[Result]:
+        results = []
+        for _ in delivery.recipients:
+            result = next(script, OK)
+            if result is None:
+                raise ArithmeticError("a bug of ours")
+            results.append(result)
+        return results
+
+    for domain in ("a.example", "b.example"):
+        world.route(domain, answer).seconds = seconds
+    world.hop.answer = answer
+    await world.start()
+    expected: set[str] = set()
+    bounced: set[str] = set()
+    for number, (is_null, domains) in enumerate(messages):
+        recipients = [f"r{number}-{index}@{domain}" for index, domain in enumerate(domains)]
+        expected.update(recipients)
+        if not is_null:
+            bounced.update(recipients)
+        await world.accept(*recipients, sender=None if is_null else f"s{number}@sender.example")
+    for step in steps:
+        if step == "restart":
+            await world.restart()
+        elif step == "spool away":
+            world.spool.trouble = SpoolUnavailable("full")
+        elif step == "spool back":
+            world.spool.trouble = None
+        await world.clock.go_on(100_000 if step == "long wait" else 30)
+
+    delivered = Counter(event.recipient for event in world.told(RecipientDelivered) if event.recipient in expected)
+    failed = Counter(event.recipient for event in world.told(RecipientFailed) if event.recipient in expected)
+    pending = Counter(
+        str(each.recipient)
+        for entry in world.spool.list(limit=1000)
+        for each in entry.progress
+        if each.status.value == "pending" and str(each.recipient) in expected
+    )
+    if world.spool.trouble is None:
+        assert delivered + failed + pending == Counter(expected)
+    told = Counter(
+        match.decode()
+        for _, content in world.bounces()
+        for match in re.findall(rb"Final-Recipient: rfc822; (\S+)", content)
+    )
+    assert told == Counter({each: 1 for each in failed if each in bounced})
+    if set(failed) - bounced:
+        assert world.told(BounceDropped)
+
+    # And in the end everything goes.
+    world.spool.trouble = None
+    await world.clock.go_on(8 * 86_400)
+    assert world.spool.count() == 0
+    await world.stop()
+
+
+@given(MESSAGES, st.lists(ANSWERS, max_size=40), st.lists(STEPS, max_size=8), st.sampled_from([0, 45]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_every_recipient_ends_delivered_or_failed_and_told_or_pending(
+    messages: list[tuple[bool, list[str]]], answers: list[Result | None], steps: list[str], seconds: float
+) -> None:
+    asyncio.run(play(messages, answers, steps, seconds))
