@@ -6,9 +6,9 @@
         ...
         assert hop.mails[0].content == b"..."
 
-Steps, in their order: ``greeting``, ``EHLO``, ``HELO``, ``STARTTLS``, ``AUTH`` (its last reply), ``MAIL``, ``RCPT``
-or ``RCPT <address>``, ``DATA``, ``content`` (just after 354, while the content comes), ``end`` (after the final dot),
-``RSET``, ``NOOP``, ``QUIT``.
+Steps, in their order: ``greeting``, ``EHLO``, ``HELO``, ``STARTTLS``, ``challenge`` (of AUTH), ``AUTH`` (its last
+reply), ``MAIL``, ``RCPT`` or ``RCPT <address>``, ``DATA``, ``content`` (just after 354, while the content comes),
+``end`` (after the final dot), ``RSET``, ``NOOP``, ``QUIT``.
 """
 
 from __future__ import annotations
@@ -167,6 +167,11 @@ class FakeNextHop:
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
+    def is_started(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None
+
+    @property
     def accepted(self) -> list[Mail]:
         """The mails that were accepted."""
         return [mail for mail in self.mails if mail.is_accepted]
@@ -179,10 +184,11 @@ class FakeNextHop:
     async def close(self) -> None:
         """Stop listening, and cut what is open."""
         assert self._server is not None
-        self._server.close()
+        server, self._server = self._server, None
+        server.close()
         self.cut_all()
         await asyncio.gather(*(talk.task for talk in list(self._talks)), return_exceptions=True)
-        await self._server.wait_closed()
+        await server.wait_closed()
 
     def cut_all(self) -> None:
         """Cut every connection."""
@@ -360,7 +366,7 @@ class Talk:
     # Logins: each returns who logged in, or an empty name.
 
     async def challenge(self, data: bytes) -> bytes:
-        await self.send(b"334 " + base64.b64encode(data) + b"\r\n")
+        await self.do(f"334 {base64.b64encode(data).decode()}", "challenge")
         return base64.b64decode(await self.line(), validate=True)
 
     async def first(self, initial: tuple[str, ...]) -> bytes:

@@ -7,6 +7,7 @@ Whatever happens comes back as one result per recipient.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 
@@ -19,10 +20,13 @@ from gatepost.relay.conversion import convert
 from gatepost.relay.replies import WireReply
 from gatepost.relay.stuffing import END, DotStuffer, stuff
 from gatepost.relay.transport import Content
-from gatepost.relay.trouble import Trouble, next_hop_trouble, reply_trouble
+from gatepost.relay.trouble import Silence, Trouble, next_hop_trouble, reply_trouble
 from gatepost.relay.wire import Timeouts, Wire
 
 __all__ = ["Connection"]
+
+# DATA gets two replies: 354, and one to the content, which some next hops give before its end.
+_DATA = b"DATA\r\n"
 
 _PIECE_BYTES = 256 * 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -56,8 +60,8 @@ class Connection:
 
     @property
     def has_stalled(self) -> bool:
-        """Whether the next hop answered the first of several pipelined commands, and then no more."""
-        return self._in_group and self.trouble is not None and not self.trouble.reply.is_remote
+        """Whether the next hop fell silent within a group of pipelined commands."""
+        return self._in_group and isinstance(self.trouble, Silence)
 
     @property
     def is_open(self) -> bool:
@@ -89,7 +93,13 @@ class Connection:
         except Trouble as trouble:
             self.trouble = trouble
             rest = Deferred(trouble.reply, self._host, trouble.cause)
-            self.quit()
+            if trouble.reply.is_remote and not self._in_group:
+                self.quit()
+            else:
+                self.wire.abort()
+            if self.has_stalled:
+                # A reply is missing, and nobody knows which: those that came may belong to other recipients.
+                results = [None] * len(recipients)
         except BaseException:
             # Half a message must not look like a whole one.
             self.wire.abort()
@@ -153,11 +163,11 @@ class Connection:
         wire, timeouts = self.wire, self._timeouts
         reset = "RSET\r\n" if self._needs_reset else ""
         # RFC 2920 §3.1: RSET, MAIL and RCPT may stand anywhere in a group, DATA only at its end.
-        wire.send("".join((reset, mail, *rcpts, "DATA\r\n")).encode(), len(rcpts) + (3 if reset else 2))
+        wire.send("".join((reset, mail, *rcpts)).encode() + _DATA, len(rcpts) + (4 if reset else 3))
+        self._in_group = True
         if reset:
             self._was_reset(await wire.reply("RSET", timeouts.command))
         mailed = await wire.reply("MAIL", timeouts.mail)
-        self._in_group = True
         refused = None if mailed.is_positive else self._refused(mailed, "MAIL")
         is_taken = False
         for number in range(len(rcpts)):
@@ -167,6 +177,8 @@ class Connection:
                 self._note(number, answer, results)
         data = await wire.reply("DATA", timeouts.data)
         self._in_group = False
+        if data.code != 354:
+            wire.forgo()
         if refused is None and is_taken:
             return None if data.code == 354 else self._refused(data, "DATA")
         if data.code == 354:
@@ -174,7 +186,7 @@ class Connection:
                 raise next_hop_trouble("4.5.0", f"recipients were taken after MAIL was not: {mailed.remote()}")
             # RFC 2920 §3.1: DATA may be taken although every RCPT was refused; then nothing but the dot is sent,
             # and what the next hop says to it means nothing.
-            wire.send(END)
+            wire.write(END)
             await wire.reply("the end of no content", timeouts.final)
         return refused or Deferred(data.remote(), self._host)
 
@@ -190,8 +202,12 @@ class Connection:
             self._note(number, await self._ask(rcpt, "RCPT", timeouts.rcpt), results)
         if None not in results:
             return results[0]
-        data = await self._ask("DATA\r\n", "DATA", timeouts.data)
-        return None if data.code == 354 else self._refused(data, "DATA")
+        self.wire.send(_DATA, 2)
+        data = await self.wire.reply("DATA", timeouts.data)
+        if data.code == 354:
+            return None
+        self.wire.forgo()
+        return self._refused(data, "DATA")
 
     async def _ask(self, command: str, stage: str, seconds: float) -> WireReply:
         self.wire.send(command.encode())
@@ -199,7 +215,6 @@ class Connection:
 
     async def _send_content(self, content: Content) -> WireReply:
         wire = self.wire
-        wire.send(b"", 1)  # from here on the next hop owes a reply, and may give it early
         if content.inline is not None:
             self.is_committed = True
             wire.write(stuff(content.inline))
@@ -227,6 +242,7 @@ class Connection:
                     if not await wire.writable(seconds):
                         return False
                     wire.write(stuffer.feed(chunk[start : start + _PIECE_BYTES]))
+                    await asyncio.sleep(0)  # the sockets may take it all: let others work, and hear the next hop
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()

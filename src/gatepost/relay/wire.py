@@ -17,7 +17,7 @@ from typing import cast
 from gatepost.errors import Malformed
 from gatepost.model.delivery import Cause
 from gatepost.relay.replies import ReplyReader, WireReply
-from gatepost.relay.trouble import Trouble, next_hop_trouble, route_trouble
+from gatepost.relay.trouble import Silence, Trouble, next_hop_trouble, route_trouble
 
 __all__ = ["Timeouts", "Wire"]
 
@@ -132,6 +132,12 @@ class Wire(asyncio.Protocol):
         self._expected += replies
         self.write(data)
 
+    def forgo(self) -> None:
+        """Take note that one of the replies that were asked for will not come."""
+        self._expected -= 1
+        if self._expected < 0:
+            self._fail(next_hop_trouble("4.5.0", f"a reply that nobody asked for: {self._replies.pop().remote()}"))
+
     def write(self, data: bytes) -> None:
         """Write octets.  Never waits, never raises."""
         if self._end is None and self._transport is not None:
@@ -216,11 +222,10 @@ class Wire(asyncio.Protocol):
     def _ended(self, stage: str) -> Trouble:
         assert self._end is not None
         reply = self._end.reply
-        return (
-            self._end
-            if reply.is_remote
-            else Trouble(type(reply).ours(reply.code, reply.enhanced, f"{reply.text} ({stage})"), self._end.cause)
-        )
+        if reply.is_remote:
+            return self._end
+        text = f"{reply.text} ({stage})"
+        return Silence(text) if isinstance(self._end, Silence) else next_hop_trouble(reply.enhanced, text)
 
     def _fail(self, trouble: Trouble) -> None:
         if self._end is None:
@@ -263,6 +268,6 @@ class Wire(asyncio.Protocol):
     def _ring(self) -> None:
         self._timer = None
         if self._loop.time() >= self._deadline:
-            self._fail(next_hop_trouble("4.4.2", f"no answer within {self._patience:g} seconds"))
+            self._fail(Silence(f"no answer within {self._patience:g} seconds"))
         elif self._deadline < math.inf:
             self._timer = self._loop.call_at(self._deadline, self._ring)
