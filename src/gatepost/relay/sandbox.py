@@ -8,6 +8,7 @@ there, both are whole.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from gatepost.errors import Misuse
+from gatepost.errors import Misuse, SpoolUnavailable
 from gatepost.model.delivery import Cause, Deferred, Delivered, RemoteReply, Result
 from gatepost.relay.transport import Delivery
 
@@ -74,15 +75,18 @@ class Sandbox:
                 await asyncio.to_thread(self._write, part, content.inline)
             else:
                 file = await asyncio.to_thread(self._create, part)
+                written_bytes = 0
                 try:
                     async for chunk in content.chunks():
-                        await asyncio.to_thread(file.write, chunk)
+                        written_bytes += await asyncio.to_thread(file.write, chunk)
+                    if written_bytes != content.size_bytes:
+                        raise SpoolUnavailable(f"content has {written_bytes} octets instead of {content.size_bytes}")
                     await asyncio.to_thread(_sync, file)
                 finally:
                     await asyncio.to_thread(file.close)
             await asyncio.to_thread(self._finish, delivery, part)
         except BaseException:
-            await asyncio.to_thread(part.unlink, missing_ok=True)
+            await asyncio.to_thread(self._forget_parts, delivery.message_id)
             raise
 
     # What follows runs in threads.
@@ -95,6 +99,11 @@ class Sandbox:
         with self._create(part) as file:
             file.write(octets)
             _sync(file)
+
+    def _forget_parts(self, message_id: str) -> None:
+        for suffix in ("eml", "json"):
+            with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+                (self._path / f"{message_id}.{suffix}.part").unlink()
 
     def _finish(self, delivery: Delivery, part: Path) -> None:
         """Give both files their names, durably, and let the oldest messages go."""

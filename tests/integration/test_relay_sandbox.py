@@ -1,0 +1,139 @@
+"""The sandbox on a real disk: names, envelopes, room, failures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from contracts.transport_contract import CONTENT, Pieces, Whole, delivery
+from gatepost.errors import Misuse, SpoolUnavailable
+from gatepost.model.delivery import Cause, Deferred, Delivered
+from gatepost.model.envelope import Body
+from gatepost.relay.sandbox import Sandbox
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_a_message_and_its_envelope_lie_side_by_side(tmp_path: Path) -> None:
+    sandbox = Sandbox("kept", tmp_path / "deep" / "sandbox", now=lambda: 1_700_000_000.5)
+    (result, _) = await sandbox.deliver(
+        delivery("ann@bücher.example", "b@x.net", body=Body.EIGHT_BIT, smtputf8=True, message_id="m1")
+    )
+    assert isinstance(result, Delivered)
+    folder = tmp_path / "deep" / "sandbox"
+    assert files(folder) == ["m1.eml", "m1.json"]
+    assert (folder / "m1.eml").read_bytes() == CONTENT
+    assert json.loads((folder / "m1.json").read_text(encoding="utf-8")) == {
+        "id": "m1",
+        "kept_at": "2023-11-14T22:13:20.500+00:00",
+        "reverse_path": "tim@example.org",
+        "recipients": ["ann@bücher.example", "b@x.net"],
+        "account": "tim",
+        "credential": "c1",
+        "body": "8BITMIME",
+        "smtputf8": True,
+        "size_bytes": len(CONTENT),
+    }
+
+
+async def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    sandbox = Sandbox("kept", tmp_path / "sandbox")
+    await sandbox.deliver(delivery(message_id="m1"))
+    assert (tmp_path / "sandbox").stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "sandbox").iterdir())
+
+
+async def test_a_second_delivery_of_a_message_adds_its_recipients(tmp_path: Path) -> None:
+    sandbox = Sandbox("kept", tmp_path)
+    await sandbox.deliver(delivery("a@x.net", "b@x.net", message_id="m1"))
+    await sandbox.deliver(delivery("b@x.net", "c@x.net", message_id="m1"))
+    assert json.loads((tmp_path / "m1.json").read_text())["recipients"] == ["a@x.net", "b@x.net", "c@x.net"]
+    assert files(tmp_path) == ["m1.eml", "m1.json"]
+
+
+@pytest.mark.parametrize("broken", [b"{", b"[]", b"{}"])
+async def test_a_broken_envelope_is_written_anew(tmp_path: Path, broken: bytes) -> None:
+    (tmp_path / "m1.json").write_bytes(broken)
+    await Sandbox("kept", tmp_path).deliver(delivery("a@x.net", message_id="m1"))
+    assert json.loads((tmp_path / "m1.json").read_text())["recipients"] == ["a@x.net"]
+
+
+async def test_only_the_newest_are_kept_across_a_restart(tmp_path: Path) -> None:
+    for number in range(4):
+        await Sandbox("kept", tmp_path, keep=3).deliver(delivery(message_id=f"m{number}"))
+        os.utime(tmp_path / f"m{number}.eml", (number + 1, number + 1))
+    sandbox = Sandbox("kept", tmp_path, keep=3)
+    await sandbox.deliver(delivery(message_id="m4"))
+    await sandbox.deliver(delivery(message_id="m4"))
+    await sandbox.deliver(delivery(message_id="m5"))
+    assert files(tmp_path) == [f"m{number}.{suffix}" for number in (3, 4, 5) for suffix in ("eml", "json")]
+
+
+@pytest.mark.parametrize("name", ["../m1", "m/1", "", ".", "m1.eml", "m\0", "m" * 200])
+async def test_an_id_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Misuse):
+        await Sandbox("kept", tmp_path).deliver(delivery(message_id=name))
+    assert files(tmp_path) == []
+
+
+async def test_a_folder_that_cannot_be_written_defers(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (result,) = await Sandbox("kept", tmp_path / "file" / "sandbox").deliver(delivery())
+    assert isinstance(result, Deferred)
+    assert result.cause is Cause.NEXT_HOP
+    assert str(tmp_path) not in result.reply.text
+
+
+@pytest.mark.parametrize(("call", "which"), [("fsync", 0), ("fsync", 1), ("fsync", 2), ("rename", 0), ("rename", 1)])
+@pytest.mark.parametrize("content", [Whole(), Pieces()], ids=["in memory", "in pieces"])
+async def test_each_sync_and_each_rename_may_fail_and_leaves_the_whole_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, content: Whole | Pieces, which: int
+) -> None:
+    real = getattr(os, call)
+    calls = []
+
+    def fail_once(*arguments: object, **named: object) -> object:
+        calls.append(arguments)
+        if len(calls) - 1 == which:
+            raise OSError(28, "No space left on device")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(os, call, fail_once)
+    sandbox = Sandbox("kept", tmp_path)
+    (result,) = await sandbox.deliver(delivery(content=content, message_id="m1"))
+    assert isinstance(result, Deferred)
+    assert result.reply.text == "the sandbox cannot be written: No space left on device"
+    for path in tmp_path.iterdir():
+        assert path.suffix in (".eml", ".json")
+        if path.suffix == ".eml":
+            assert path.read_bytes() == CONTENT
+            assert path.with_suffix(".json").exists()
+        if path.suffix == ".json":
+            assert json.loads(path.read_text())["recipients"] == ["ann@example.net"]
+    (again,) = await sandbox.deliver(delivery(content=content, message_id="m1"))
+    assert isinstance(again, Delivered)
+    assert files(tmp_path) == ["m1.eml", "m1.json"]
+
+
+class Broken:
+    size_bytes = 100
+    inline = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b"half"
+        raise SpoolUnavailable("the disk is gone")
+
+
+async def test_half_a_message_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(SpoolUnavailable):
+        await Sandbox("kept", tmp_path).deliver(delivery(content=Broken()))
+    assert files(tmp_path) == []
+    with pytest.raises(SpoolUnavailable):
+        await Sandbox("kept", tmp_path).deliver(delivery(content=Pieces(b"short", size_bytes=6)))
+    assert files(tmp_path) == []
