@@ -13,7 +13,7 @@ from gatepost.errors import Malformed
 from gatepost.model.identity import Secret
 from gatepost.sasl.mechanism import Context, Mechanism, Needs
 from gatepost.sasl.prepare import decode_name
-from gatepost.sasl.steps import Denied, Exchange, Granted, Outcome, TokenProblem, TokenRefused, ask, check_token
+from gatepost.sasl.steps import Denied, Exchange, Granted, Outcome, TokenProblem, TokenRefused, ask, check_token, refuse
 
 __all__ = ["XOAUTH2"]
 
@@ -37,7 +37,7 @@ def exchange(initial: bytes | None, _context: Context) -> Exchange[Outcome]:
         return Granted(answer)
     problem = {"status": _STATUS[answer.problem], "schemes": "bearer", "scope": answer.scope}
     # The answer is an empty line, by some clients 0x01; nothing hangs on it.
-    yield from ask(json.dumps(problem, separators=(",", ":")).encode())
+    yield from refuse(json.dumps(problem, separators=(",", ":")).encode())
     return Denied(f"token refused: {answer.problem.value}")
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "check_password",
     "check_token",
     "fetch_secret",
+    "refuse",
 ]
 
 T = TypeVar("T")
@@ -44,9 +45,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """For the client.  Answer: ``bytes``."""
+    """For the client.  Answer: ``bytes``.
+
+    Args:
+        data: what to say.
+        is_refusal: whether it says that the exchange will end in a no: it comes at the moment at which every no does.
+    """
 
     data: bytes
+    is_refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,11 @@ def ask(data: bytes) -> Exchange[bytes]:
     """Send a challenge; return the response."""
     response: bytes = yield Challenge(data)
     return response
+
+
+def refuse(data: bytes) -> Exchange[None]:
+    """Tell the client why there will be a no; whatever it responds, nothing hangs on it."""
+    yield Challenge(data, is_refusal=True)
 
 
 def check_password(authcid: str, password: Secret) -> Exchange[Identity | None]:

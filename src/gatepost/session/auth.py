@@ -28,8 +28,8 @@ __all__ = ["Attempt", "Authority", "Client", "drive"]
 class Client(Protocol):
     """The other end of an exchange."""
 
-    async def respond(self, challenge: bytes) -> bytes:
-        """Send a challenge as 334; return the decoded response.
+    async def respond(self, challenge: bytes, *, is_refusal: bool = False) -> bytes:
+        """Send a challenge as 334; return the decoded response.  A refusal is sent at the moment of every no.
 
         Raises:
             Malformed: it is not base64, too long (`TooLong`), or ``*`` (`Cancelled`).
@@ -93,8 +93,8 @@ async def drive(exchange: Exchange[Outcome], client: Client, attempt: Attempt) -
         while True:
             step: Step = exchange.send(answer)
             match step:
-                case Challenge(data):
-                    answer = await client.respond(data)
+                case Challenge(data, is_refusal):
+                    answer = await client.respond(data, is_refusal=is_refusal)
                 case CheckPassword(authcid, password):
                     answer = await attempt.check_password(authcid, password)
                 case FetchSecret(authcid, scheme):

@@ -25,17 +25,15 @@ __all__ = ["login"]
 class _Client:
     """The client's end of an exchange."""
 
-    def __init__(self, session: Conversation, attempt: Attempt) -> None:
+    def __init__(self, session: Conversation) -> None:
         self._session = session
-        self._attempt = attempt
-        self.has_waited = False
+        self.was_refused = False
 
-    async def respond(self, challenge: bytes) -> bytes:
+    async def respond(self, challenge: bytes, *, is_refusal: bool = False) -> bytes:
         session = self._session
-        if self._attempt.reason:
-            # The stores said no already: what is sent now must not come earlier for one kind of no than for another.
+        if is_refusal:
             await session.wait_for_moment_of_no()
-            self.has_waited = True
+            self.was_refused = True
         # RFC 4954 §4: the space stays when the challenge is empty.
         session.send(b"334 " + encode_base64(challenge) + b"\r\n")
         line = await session.read_response()
@@ -93,7 +91,7 @@ async def login(session: Conversation, argument: str) -> None:
 
     attempt = authority.begin(session.peer, mechanism.name)
     exchange = mechanism.start(initial, Context(session.service.hostname, _nonce))
-    client = _Client(session, attempt)
+    client = _Client(session)
     try:
         outcome = await drive(exchange, client, attempt)
         if isinstance(outcome, Granted):
@@ -110,8 +108,8 @@ async def login(session: Conversation, argument: str) -> None:
         await _fail(session, client, attempt, mechanism, replies.AUTH_FAILED, reason)
     except Cancelled as error:
         # RFC 4954 §4: a cancelled exchange is no failure, unless the answer was a no already.
-        if attempt.reason:
-            await _fail(session, client, attempt, mechanism, reply_to(error), attempt.reason)
+        if client.was_refused:
+            await _fail(session, client, attempt, mechanism, reply_to(error), attempt.reason or "bad token")
         else:
             session.refuse(reply_to(error), "AUTH", error.reason)
             session.count_nonsense()
@@ -151,7 +149,7 @@ async def _fail(
     session: Conversation, client: _Client, attempt: Attempt, mechanism: Mechanism, reply: Reply, reason: str
 ) -> None:
     """Say no, at the moment at which every no is said."""
-    if not client.has_waited:
+    if not client.was_refused:
         await session.wait_for_moment_of_no()
     session.auth_failures += 1
     _tell(session, attempt, mechanism, session.refuse(reply, "", ""), reason)

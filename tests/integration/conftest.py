@@ -1,0 +1,47 @@
+"""A real server in the test's own process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatepost.testing import RunningServer, make_accounts, running
+from servers import Authority
+
+LOGIN = "tim@example.org"
+SECRET = "secret-pass-1"
+MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5")
+
+Start = Callable[..., AbstractAsyncContextManager[RunningServer]]
+
+
+@pytest.fixture(scope="session")
+def server_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a state folder with one account."""
+    directory = tmp_path_factory.mktemp("integration") / "state"
+    make_accounts(directory, {LOGIN: SECRET}, mechanisms=MECHANISMS)
+    return directory
+
+
+@pytest.fixture
+def start(tmp_path: Path, server_state: Path, authority: Authority) -> Start:
+    """Return what starts a server: ``async with start(limits={...}) as server``."""
+
+    @asynccontextmanager
+    async def start(**settings: Any) -> AsyncIterator[RunningServer]:
+        directory = tmp_path / "state"
+        if not directory.exists():
+            shutil.copytree(server_state, directory)
+        auth = {"mechanisms": MECHANISMS, "failure_delay": "0s", **settings.pop("auth", {})}
+        async with running(
+            directory, certificate=authority.certificate, key=authority.key, settings={"auth": auth, **settings}
+        ) as server:
+            server.client_context = authority.client_context()  # type: ignore[attr-defined]
+            yield server
+
+    return start
