@@ -124,7 +124,6 @@ async def test_without_login_none_is_tried(hop: FakeNextHop, authority: Authorit
 
 
 @BOTH
-@pytest.mark.rfc("8314 §4.1")
 async def test_an_unknown_authority_is_trouble_of_the_route(
     hop: FakeNextHop, authority: Authority, tls: str, tmp_path: Path
 ) -> None:
@@ -140,7 +139,7 @@ async def test_the_system_does_not_know_our_authority(hop: FakeNextHop, authorit
 
 
 @BOTH
-@pytest.mark.rfc("8314 §4.1")
+@pytest.mark.rfc("9525 §6")
 async def test_a_certificate_of_another_name_is_trouble_of_the_route(
     hop: FakeNextHop, authority: Authority, tls: str, addresses: Addresses
 ) -> None:
