@@ -25,6 +25,8 @@ _log = logging.getLogger("gatepost.queue")
 _UNREADABLE = RemoteReply.ours(451, "4.3.0", "The message cannot be read from the spool now")
 _OUR_BUG = RemoteReply.ours(451, "4.3.0", "Internal error while delivering")
 
+_NOTIFICATION = "the message was itself a notification"
+
 # RFC 3463 §3.5: X.4.7 is a message that got too old; the class stays 4, for another attempt could have worked.
 _TOO_OLD = "4.4.7"
 
@@ -92,10 +94,9 @@ class Attempt:
                 if len(given) != len(recipients):
                     raise Misuse(f"{transport.name} gave {len(given)} results for {len(recipients)} recipients")
                 results, is_tried = _judged(given) if is_last else given, True
-                failures = _failures(recipients, results)
-                if failures:
+                if failures := _failures(recipients, results):
                     bounce = await self._bouncer.draft(entry, failures, content, self._clock.now())
-                    undrafted = "" if bounce else "the message was itself a notification"
+                    undrafted = "" if bounce else _NOTIFICATION
         except SpoolUnavailable as error:
             spool_trouble = str(error)
             results = results or _deferred(recipients, _UNREADABLE, is_last=is_last)
@@ -103,13 +104,12 @@ class Attempt:
             _log.error("a delivery attempt failed", exc_info=error, extra={"queue_id": entry.id})
             # Not even the last attempt gives up for it: what is wrong is not the message.
             results = results or _deferred(recipients, _OUR_BUG, is_last=False)
-            undrafted = repr(error)
-        failures = _failures(recipients, results)
-        if failures and bounce is None and not undrafted:
+            undrafted = repr(error) if bounce is None and _failures(recipients, results) else undrafted
+        if spool_trouble and (failures := _failures(recipients, results)):
             # The content cannot be read, but its sender can still be told.
             bounce = await self._bouncer.draft(entry, failures, None, self._clock.now())
-            undrafted = "" if bounce else "the message was itself a notification"
-        return Outcome(results, bounce, undrafted if failures else "", spool_trouble, is_tried)
+            undrafted = "" if bounce else _NOTIFICATION
+        return Outcome(results, bounce, undrafted, spool_trouble, is_tried)
 
 
 def _failures(recipients: tuple[Recipient, ...], results: tuple[Result, ...]) -> list[tuple[Recipient, Failed]]:

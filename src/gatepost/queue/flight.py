@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 from gatepost.model.delivery import Cause, Deferred, Delivered, Failed, Result
 from gatepost.model.envelope import MessageId
@@ -95,11 +94,14 @@ class Flight:
 
     def advance(self, settlement: Settlement) -> None:
         """Take note that *settlement* is written down."""
-        entry = self.entry
-        self.entry = replace(
-            entry,
-            progress=settlement.progress,
-            due=settlement.due,
-            stalled=settlement.stalled,
-            attempts=entry.attempts + settlement.is_attempt,
+        before = self.entry
+        self.entry = Entry(
+            before.id,
+            before.envelope,
+            before.accepted_at,
+            settlement.due,
+            before.attempts + settlement.is_attempt,
+            settlement.stalled,
+            before.is_held,
+            settlement.progress,
         )
