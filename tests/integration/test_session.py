@@ -6,8 +6,8 @@ import asyncio
 import json
 
 import pytest
-from gatepost.observe.events import ConnectionRefused, LoginFailed, LoginSucceeded, MessageAccepted, SessionClosed
 
+from gatepost.observe.events import ConnectionRefused, LoginFailed, LoginSucceeded, MessageAccepted, SessionClosed
 from integration.client import Client, connect, log_in
 
 MESSAGE = b"From: <tim@example.org>\r\nSubject: hi\r\n\r\nhello\r\n"
