@@ -12,7 +12,7 @@ class Capabilities:
     """Extensions of the next hop that we know what to do with.
 
     Args:
-        size_limit: longest message it takes, in octets; None when it does not say (RFC 1870 §4).
+        size_limit: longest message it takes, in octets; None when it does not say (RFC 1870 §3).
         mechanisms: SASL mechanisms, upper case, in its order (RFC 4954 §3).
     """
 
@@ -36,7 +36,7 @@ class Capabilities:
             keyword, *parameters = line.upper().replace("AUTH=", "AUTH ", 1).split() or [""]
             offered.setdefault(keyword, []).extend(parameters)
         size = offered.get("SIZE", [])
-        # RFC 1870 §4: no number, or 0, is no stated limit.
+        # RFC 1870 §3: no number, or 0, is no stated limit.
         limit = int(size[0]) if size and size[0].isdecimal() and len(size[0]) <= 20 else 0
         # RFC 6531 §3.1: SMTPUTF8 comes with 8BITMIME; without it nothing can be promised.
         eightbitmime = "8BITMIME" in offered

@@ -115,7 +115,7 @@ class Connection:
             not box.local.isascii() for box in (boxes if reverse_path is None else [reverse_path, *boxes])
         )
         if needs_utf8 and not self._capabilities.smtputf8:
-            # RFC 6531 §3.6: without SMTPUTF8 at the next hop the message goes back.
+            # RFC 6531 §3.2: without SMTPUTF8 at the next hop the message goes back.
             raise Malformed(f"{self._host} does not take internationalised mail", code=553, enhanced="5.6.7")
         lines = [f"MAIL FROM:<{'' if reverse_path is None else _path(reverse_path, needs_utf8)}>"]
         lines += [f"RCPT TO:<{_path(box, needs_utf8)}>\r\n" for box in boxes]
@@ -128,7 +128,7 @@ class Connection:
         if envelope.body is Body.EIGHT_BIT and not self._capabilities.eightbitmime:
             content = await convert(content)
         limit = self._capabilities.size_limit
-        # RFC 1870 §6.1: what is larger than the next hop takes is not even tried.
+        # RFC 1870 §5: what is larger than the next hop takes is not even tried.
         if limit is not None and content.size_bytes > limit:
             raise Malformed(f"{self._host} takes messages up to {limit} octets", code=552, enhanced="5.3.4")
         return content

@@ -9,13 +9,13 @@ from gatepost.errors import Malformed
 from gatepost.message.convert import to_seven_bit
 from gatepost.relay.transport import Content
 
-__all__ = ["CONVERSION_LIMIT", "Held", "convert"]
+__all__ = ["CONVERSION_LIMIT", "Converted", "convert"]
 
 CONVERSION_LIMIT = 32 * 1024 * 1024
 """Largest content that is converted, in octets: it lies in memory meanwhile."""
 
 
-class Held:
+class Converted:
     """Content that lies in memory."""
 
     def __init__(self, content: bytes) -> None:
@@ -40,4 +40,4 @@ async def convert(content: Content) -> Content:
     whole = content.inline
     if whole is None:
         whole = b"".join([piece async for piece in content.chunks()])
-    return Held(await asyncio.to_thread(to_seven_bit, whole))
+    return Converted(await asyncio.to_thread(to_seven_bit, whole))

@@ -37,7 +37,7 @@ def client_context(*, verify: bool = True, ca_file: Path | None = None) -> ssl.S
         OSError: *ca_file* cannot be read, or is no PEM (`ssl.SSLError`).
     """
     context = ssl.create_default_context(cafile=ca_file)
-    # RFC 8314 §4.1: TLS 1.2 is the least.
+    # RFC 8997 §3: TLS 1.2 is the least.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not verify:
         context.check_hostname = False

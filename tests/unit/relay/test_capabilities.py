@@ -26,7 +26,7 @@ def test_nothing_is_offered_by_a_greeting_alone() -> None:
     assert Capabilities.parse(("",)) == Capabilities()
 
 
-@pytest.mark.rfc("1870 §4")
+@pytest.mark.rfc("1870 §3")
 @pytest.mark.parametrize(
     ("line", "limit"),
     [
