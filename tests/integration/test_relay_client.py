@@ -10,12 +10,13 @@ import pytest
 from contracts.transport_contract import CONTENT, Pieces, Whole, delivery
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.address import Mailbox
-from gatepost.model.delivery import Cause, Deferred, Delivered, Failed, Result
+from gatepost.model.delivery import Delivered, Failed
 from gatepost.model.envelope import Body, Envelope, Recipient
 from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.transport import Delivery
 from gatepost.relay.wire import Timeouts
 from next_hop import ALL_EXTENSIONS, Act, FakeNextHop, babble, cut, late, say, silent
+from next_hop_answers import CLOSING, NEVER, TABLE, seen
 
 SHORT = 0.15
 """How long our client waits where a test lets it wait in vain, in seconds."""
@@ -48,92 +49,6 @@ async def start() -> AsyncIterator[Start]:
     yield start
     for host in hosts:
         await host.close()
-
-
-def seen(results: list[Result]) -> list[str]:
-    """Write results as text, short enough for a table."""
-    marks = {Cause.MESSAGE: "", Cause.NEXT_HOP: " next-hop", Cause.ROUTE: " route"}
-    return [
-        f"{type(each).__name__.lower()}{marks[each.cause] if isinstance(each, Deferred) else ''} {each.reply.code}"
-        for each in results
-    ]
-
-
-AGAIN = "451 4.3.0 try again"
-NEVER = "550 5.1.1 no such user"
-CLOSING = "421 4.3.2 closing"
-
-TABLE: list[tuple[str, dict[str, Act], list[str]]] = [
-    ("all is well", {}, ["delivered 250", "delivered 250", "delivered 250"]),
-    ("251 is a yes", {"RCPT": say("251 2.1.5 will forward")}, ["delivered 250"] * 3),
-    ("greeting 421", {"greeting": say(CLOSING, cut=True)}, ["deferred next-hop 421"] * 3),
-    ("greeting 554", {"greeting": say("554 5.3.2 no service")}, ["deferred next-hop 554"] * 3),
-    ("greeting 250", {"greeting": say("250 hello")}, ["deferred next-hop 250"] * 3),
-    ("greeting cut", {"greeting": cut()}, ["deferred next-hop 451"] * 3),
-    ("EHLO 421", {"EHLO": say(CLOSING, cut=True)}, ["deferred next-hop 421"] * 3),
-    ("EHLO 451", {"EHLO": say(AGAIN)}, ["deferred next-hop 451"] * 3),
-    ("EHLO 502, then HELO", {"EHLO": say("502 5.5.1 what")}, ["delivered 250"] * 3),
-    ("EHLO and HELO 550", {"EHLO": say("550 no"), "HELO": say("550 no")}, ["deferred next-hop 550"] * 3),
-    ("EHLO cut", {"EHLO": cut()}, ["deferred next-hop 451"] * 3),
-    ("MAIL 451", {"MAIL": say(AGAIN)}, ["deferred 451"] * 3),
-    ("MAIL 550", {"MAIL": say("550 5.7.1 not you")}, ["failed 550"] * 3),
-    ("MAIL 552", {"MAIL": say("552 5.3.4 too big")}, ["failed 552"] * 3),
-    ("MAIL 555: offered but not known", {"MAIL": say("555 5.5.4 SIZE?")}, ["failed 555"] * 3),
-    ("MAIL 530", {"MAIL": say("530 5.7.0 login first")}, ["deferred route 530"] * 3),
-    ("MAIL 421", {"MAIL": say(CLOSING, cut=True)}, ["deferred next-hop 421"] * 3),
-    ("MAIL 354", {"MAIL": say("354 what")}, ["deferred next-hop 451"] * 3),
-    ("MAIL cut", {"MAIL": cut()}, ["deferred next-hop 451"] * 3),
-    ("one RCPT 451", {"RCPT b@x.net": say(AGAIN)}, ["delivered 250", "deferred 451", "delivered 250"]),
-    ("one RCPT 550", {"RCPT a@x.net": say(NEVER)}, ["failed 550", "delivered 250", "delivered 250"]),
-    (
-        "each RCPT another way",
-        {"RCPT a@x.net": say("550-5.1.1 no such", "550 5.1.1 user"), "RCPT b@x.net": say("452 4.2.2 full")},
-        ["failed 550", "deferred 452", "delivered 250"],
-    ),
-    ("every RCPT 550", {"RCPT": say(NEVER)}, ["failed 550"] * 3),
-    (
-        "every RCPT refused, DATA taken all the same",
-        {"RCPT": say(NEVER), "DATA": say("354 go on")},
-        ["failed 550"] * 3,
-    ),
-    ("every RCPT refused, end cut", {"RCPT": say(NEVER), "DATA": say("354 go on"), "end": cut()}, ["failed 550"] * 3),
-    (
-        "RCPT 421 in between",
-        {"RCPT a@x.net": say(NEVER), "RCPT c@x.net": say(CLOSING, cut=True)},
-        ["failed 550", "deferred next-hop 421", "deferred next-hop 421"],
-    ),
-    (
-        "RCPT cut in between",
-        {"RCPT a@x.net": say(NEVER), "RCPT c@x.net": cut()},
-        ["failed 550", "deferred next-hop 451", "deferred next-hop 451"],
-    ),
-    ("RCPT 530", {"RCPT c@x.net": say("530 5.7.0 login first")}, ["deferred route 530"] * 3),
-    ("too many, said the old way", {"RCPT c@x.net": say("552 too many")}, ["delivered 250"] * 2 + ["deferred 552"]),
-    ("mailbox full is for ever", {"RCPT c@x.net": say("552 5.2.2 full")}, ["delivered 250"] * 2 + ["failed 552"]),
-    ("DATA 451", {"DATA": say(AGAIN)}, ["deferred 451"] * 3),
-    ("DATA 554", {"DATA": say("554 5.6.0 no")}, ["failed 554"] * 3),
-    ("DATA 250", {"DATA": say("250 ok")}, ["deferred next-hop 451"] * 3),
-    ("DATA 421", {"DATA": say(CLOSING, cut=True)}, ["deferred next-hop 421"] * 3),
-    ("DATA cut", {"DATA": cut()}, ["deferred next-hop 451"] * 3),
-    ("RCPT refused, DATA 451", {"RCPT a@x.net": say(NEVER), "DATA": say(AGAIN)}, ["failed 550"] + ["deferred 451"] * 2),
-    ("end 451", {"end": say(AGAIN)}, ["deferred 451"] * 3),
-    ("end 554", {"end": say("554 5.7.1 spam")}, ["failed 554"] * 3),
-    ("end 354", {"end": say("354 what")}, ["deferred next-hop 451"] * 3),
-    ("end 421", {"end": say(CLOSING, cut=True)}, ["deferred next-hop 421"] * 3),
-    ("end cut: nobody knows", {"end": cut()}, ["deferred next-hop 451"] * 3),
-    (
-        "RCPT refused, end 554",
-        {"RCPT a@x.net": say(AGAIN), "end": say("554 no")},
-        ["deferred 451"] + ["failed 554"] * 2,
-    ),
-    ("garbage", {"MAIL": babble(b"\xff\x00garbage\r\n")}, ["deferred next-hop 451"] * 3),
-    ("HTTP", {"greeting": babble(b"HTTP/1.1 400 Bad Request\r\n\r\n")}, ["deferred next-hop 451"] * 3),
-    ("two codes in one reply", {"end": say("250-ok", "550 no")}, ["deferred next-hop 451"] * 3),
-    ("a huge line", {"MAIL": babble(b"250 " + b"x" * 100_000)}, ["deferred next-hop 451"] * 3),
-    ("a huge reply", {"EHLO": babble(b"250-again\r\n" * 20_000)}, ["deferred next-hop 451"] * 3),
-    ("a long reply", {"end": say(*("250-go on",) * 1000, "250 done")}, ["delivered 250"] * 3),
-    ("more replies than asked for", {"end": say("250 ok", "250 ok")}, ["delivered 250"] * 3),
-]
 
 
 @pytest.mark.rfc("2920 §3.1")
