@@ -72,7 +72,7 @@ async def _keep(
             protocol=protocol_word(
                 tls=peer.tls is not None, authenticated=session.identity is not None, smtputf8=transaction.smtputf8
             ),
-            unique=f"{incoming.id}.{secrets.token_hex(8)}",
+            unique=f"{incoming.id}.{secrets.token_hex(8)}" if examined.message_id is None else "",
             tls=f"{peer.tls.version} {peer.tls.cipher}" if peer.tls else "",
             # RFC 5321 §7.2: with more than one recipient, naming them would show blind copies.
             recipient=recipients[0].mailbox if len(recipients) == 1 else None,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
@@ -64,7 +63,7 @@ class Conversation(Wire):
         if service.authority is None and "DATA" not in self.hooks:
             raise ValueError("a session without an authority needs a handler with handle_DATA")
         self.hostname = service.hostname
-        self.id = secrets.token_hex(5)
+        self.id = next(service.names)
         self.peer = Peer("", 0, service.listener)
         self.state = State.CONNECTED
         self.identity: Identity | None = None

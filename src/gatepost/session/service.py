@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +19,7 @@ from gatepost.spool.spool import Spool
 if TYPE_CHECKING:
     from gatepost.session.conversation import Conversation
 
-__all__ = ["Limits", "Policies", "Service"]
+__all__ = ["Limits", "Policies", "Service", "session_names"]
 
 
 class Policies(Protocol):
@@ -57,6 +58,15 @@ class Limits:
     handshake_patience: float = 30.0
 
 
+def session_names() -> Iterator[str]:
+    """Give ids that never come twice from one worker, and hardly from two: ten hexadecimal digits."""
+    number = secrets.randbits(40)
+    while True:
+        # An odd step visits every number once before one comes again.
+        number = (number + 0x9E3779B97F) & 0xFFFFFFFFFF
+        yield f"{number:010x}"
+
+
 @dataclass(slots=True, eq=False)
 class Service:
     """The surroundings of a session.
@@ -74,6 +84,7 @@ class Service:
         tls_context: for STARTTLS; None where it is not offered.
         require_tls: whether nothing but STARTTLS is done in clear.
         limits: the numbers.
+        names: gives each session its id.
         sessions: those that are open.
         is_draining: whether no new transaction is begun, because the server is about to stop.
     """
@@ -89,5 +100,6 @@ class Service:
     tls_context: ssl.SSLContext | None = None
     require_tls: bool = True
     limits: Limits = field(default_factory=Limits)
+    names: Iterator[str] = field(default_factory=session_names)
     sessions: set[Conversation] = field(default_factory=set)
     is_draining: bool = False

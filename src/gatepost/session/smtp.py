@@ -6,6 +6,8 @@ aiosmtpd may be given by those who embed a session.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gatepost.model import reply as replies
 from gatepost.model.reply import Reply
 from gatepost.session.conversation import Conversation
@@ -19,6 +21,12 @@ from gatepost.session.transaction import data, mail, recipient
 __all__ = ["SubmissionSession"]
 
 
+@lru_cache(maxsize=64)
+def _ehlo_reply(hostname: str, moment: Moment) -> Reply:
+    # RFC 2034 §4: no enhanced codes in this reply.
+    return Reply(250, None, (hostname, *filter(None, (each.announce(moment) for each in EXTENSIONS))))
+
+
 class SubmissionSession(Conversation):
     """One connection of a client that submits mail."""
 
@@ -27,15 +35,15 @@ class SubmissionSession(Conversation):
         if not self._take_name(hostname, "EHLO"):
             return
         self.is_extended = self.session.extended_smtp = True
-        moment = Moment(
-            is_tls=self.peer.tls is not None,
-            offers_tls=self.service.tls_context is not None,
-            mechanisms=self.mechanisms,
-            message_bytes=self.message_limit,
+        reply = _ehlo_reply(
+            self.hostname,
+            Moment(
+                is_tls=self.peer.tls is not None,
+                offers_tls=self.service.tls_context is not None,
+                mechanisms=self.mechanisms,
+                message_bytes=self.message_limit,
+            ),
         )
-        lines = [self.hostname, *filter(None, (each.announce(moment) for each in EXTENSIONS))]
-        # RFC 2034 §4: no enhanced codes in this reply.
-        reply = Reply(250, None, tuple(lines))
         answer = await self.hooks.ehlo(self, hostname, reply) if self.hooks else None
         if answer is None:
             self.session.host_name = hostname
