@@ -41,6 +41,9 @@ __all__ = ["SqliteSpool"]
 _REMEMBERED: Final = 512
 _FEW: Final = 4
 _THREADS: Final = 4
+# Settlements wait for company: so many of them, or so long.
+_RIDE_ALONG: Final = 8
+_RIDE_ALONG_SECONDS: Final = 0.01
 
 
 class SqliteSpool:
@@ -83,6 +86,8 @@ class SqliteSpool:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gatepost-spool")
         self._bodies = BodyFolder(path / BODY_FOLDER, self._files, self._pool, self._room)
         self._waiting: list[Change] = []
+        self._is_handing_over = False
+        self._later: asyncio.TimerHandle | None = None
         self._settling: set[MessageId] = set()
         self._recent: dict[MessageId, tuple[Entry, int | None]] = {}
         self._doubtful: list[MessageId] = []
@@ -288,22 +293,32 @@ class SqliteSpool:
         change.entries = tuple([(bounce, None) for bounce, _ in bounces])
         change.messages = tuple([row_of(bounce, None) for bounce, _ in bounces])
         change.contents = tuple([(bounce.id, content) for bounce, content in bounces])
-        written = self._submit(change)
+        written = self._submit(change, can_wait=True)
         self._settling.add(message_id)
         await written
         return tuple([Receipt(bounce.id, len(content)) for bounce, content in bounces])
 
     # Write.
 
-    def _submit(self, change: Change) -> asyncio.Future[None]:
+    def _submit(self, change: Change, *, can_wait: bool = False) -> asyncio.Future[None]:
         self._check_open()
-        if not self._waiting:
-            # All that is submitted in one turn of the loop is handed over at once.
-            change.future.get_loop().call_soon(self._hand_over)
         self._waiting.append(change)
+        if not self._is_handing_over:
+            loop = change.future.get_loop()
+            if not can_wait or len(self._waiting) >= _RIDE_ALONG:
+                # All that is submitted in one turn of the loop is handed over at once.
+                self._is_handing_over = True
+                loop.call_soon(self._hand_over)
+            elif self._later is None:
+                # No client waits for a settlement: it rides along with the next message.
+                self._later = loop.call_later(_RIDE_ALONG_SECONDS, self._hand_over)
         return change.future
 
     def _hand_over(self) -> None:
+        self._is_handing_over = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         waiting, self._waiting = self._waiting, []
         if waiting:
             self._writer.submit(waiting)
