@@ -87,7 +87,8 @@ async def test_the_documented_example_runs(service):
         refused = client.sendmail(
             "anne@example.com",
             ["bart@example.com", "bob@example.org"],
-            "From: Anne Person <anne@example.com>\r\nTo: Bart Person <bart@example.com>\r\nSubject: A test\r\n\r\nHi Bart.",
+            "From: Anne Person <anne@example.com>\r\nTo: Bart Person <bart@example.com>\r\n"
+            "Subject: A test\r\n\r\nHi Bart.",
         )
         assert refused == {"bob@example.org": (550, b"not relaying to that domain")}
 

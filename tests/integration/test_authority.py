@@ -60,7 +60,7 @@ class Mail:
         self._header, self._bare = header, f"n={self.login},r=clientnonce"
         return (header + self._bare).encode()
 
-    async def respond(self, challenge: bytes) -> bytes:
+    async def respond(self, challenge: bytes, *, is_refusal: bool = False) -> bytes:
         self.steps.append(challenge)
         match self.mechanism:
             case "LOGIN":
