@@ -15,12 +15,13 @@ _MONTH_NUMBER = {name.lower(): number for number, name in enumerate(_MONTHS, sta
 _LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 # RFC 5322 §4.3: names of zones, and white space between the parts of a time, are obsolete but a date all the same;
-# letters stand for military zones, all but J.
+# letters stand for military zones, all but J.  White space is never given back: with two runs of it side by side,
+# hostile input would cost the square of its length.
 _DATE = re.compile(
-    rf"\s*(?:(?:{'|'.join(_DAYS)})\s*,)?"
-    rf"\s*(?P<day>\d{{1,2}})\s+(?P<month>{'|'.join(_MONTHS)})\s+(?P<year>\d{{2,4}})"
-    r"\s+(?P<hour>\d\d)\s*:\s*(?P<minute>\d\d)(?:\s*:\s*(?P<second>\d\d))?"
-    r"(?:\s+[+-]\d\d[0-5]\d|\s*[A-Z]{2,5}|\s*[A-IK-Z])\s*",
+    rf"\s*+(?:(?:{'|'.join(_DAYS)})\s*+,\s*+)?"
+    rf"(?P<day>\d{{1,2}})\s++(?P<month>{'|'.join(_MONTHS)})\s++(?P<year>\d{{2,4}})"
+    r"\s++(?P<hour>\d\d)\s*+:\s*+(?P<minute>\d\d)(?:\s*+:\s*+(?P<second>\d\d))?"
+    r"(?:\s++[+-]\d\d[0-5]\d|\s*+[A-Z]{2,5}|\s*+[A-IK-Z])\s*+",
     re.ASCII | re.IGNORECASE,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from email.utils import parsedate_to_datetime
 
 import pytest
@@ -112,3 +113,12 @@ def test_what_is_printed_is_a_date_and_means_the_same(now: float) -> None:
 def test_a_date_is_printed_with_a_numeric_zone() -> None:
     assert format_date(1767225600.9) == "Thu, 1 Jan 2026 00:00:00 +0000"
     assert format_date(0) == "Thu, 1 Jan 1970 00:00:00 +0000"
+
+
+@pytest.mark.parametrize("unit", [" ", "\v", "()", "(a)"])
+@pytest.mark.parametrize("start", ["", "(a)", "Mon", "Mon,", "21", "21 Nov 1997 09:55", "21 Nov 1997 09:55:06"])
+def test_no_text_takes_longer_than_its_length(start, unit):
+    """A header is read in the event loop: with the square of this length nobody would be served for a minute."""
+    began = time.process_time()
+    assert not is_date(start + unit * 60_000 + "!")
+    assert time.process_time() - began < 5
