@@ -15,7 +15,7 @@ Parameters = dict[str, str | None]
 # A quoted local part may hold ">", so quotes are looked at.  Clients send spaces after the colon, and leave out the
 # brackets: both are understood.
 _PATH = re.compile(
-    r'\s*(?:<((?:"(?:[^"\\]|\\.)*"|[^<>"\s])*)>|((?:"(?:[^"\\]|\\.)*"|[^<>"\s])+))(?:\s+(.*?))?\s*', re.DOTALL
+    r'\s*(?:<((?:"(?:[^"\\]|\\.)*"|[^<>"\s])*)>|((?:"(?:[^"\\]|\\.)*"|[^<>"\s])+))(?:\s+(.*))?', re.DOTALL
 )
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 # RFC 5321 §4.1.2: any character but "=", space and controls; RFC 6531 §3.3 adds UTF-8.
@@ -48,7 +48,7 @@ def split_path(argument: str, keyword: str) -> tuple[str, str]:
     if match is None:
         raise Malformed("no path", enhanced="5.5.4", text=f"Syntax: {keyword}<address>")
     bracketed, bare, parameters = match.groups()
-    return (bracketed if bracketed is not None else bare), parameters or ""
+    return (bracketed if bracketed is not None else bare), (parameters or "").rstrip()
 
 
 def parse_parameters(text: str) -> Parameters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
@@ -94,6 +95,16 @@ def test_any_text_is_a_path_or_malformed(text):
 def test_any_text_is_parameters_or_malformed(text):
     with contextlib.suppress(Malformed):
         parse_parameters(text)
+
+
+@pytest.mark.parametrize("argument", ["FROM:<a@b> x{}y", "FROM:<a@b>{}x", "FROM:a{}x", "FROM:{}", 'FROM:<"{}'])
+@pytest.mark.parametrize("unit", [" ", '"', "\\", '" ', "a "])
+def test_no_line_takes_longer_than_its_length(argument, unit):
+    began = time.process_time()
+    for _ in range(10):
+        with contextlib.suppress(Malformed):
+            split_path(argument.format(unit * (16_000 // len(unit))), "FROM:")
+    assert time.process_time() - began < 2
 
 
 def read(text: str) -> MailParameters:
