@@ -23,6 +23,7 @@ from gatepost.observe.events import Event, SpoolTroubled
 from gatepost.spool.body import BodyFolder
 from gatepost.spool.content import SqliteContent
 from gatepost.spool.files import Files
+from gatepost.spool.gathering import Gathering
 from gatepost.spool.incoming import SqliteIncoming
 from gatepost.spool.lock import FolderLock
 from gatepost.spool.message_id import MessageIds
@@ -41,9 +42,6 @@ __all__ = ["SqliteSpool"]
 _REMEMBERED: Final = 512
 _FEW: Final = 4
 _THREADS: Final = 4
-# Settlements wait for company: so many of them, or so long.
-_RIDE_ALONG: Final = 8
-_RIDE_ALONG_SECONDS: Final = 0.01
 
 
 class SqliteSpool:
@@ -85,9 +83,6 @@ class SqliteSpool:
         self._room = Room(path, reserve_bytes, clock, self._files)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gatepost-spool")
         self._bodies = BodyFolder(path / BODY_FOLDER, self._files, self._pool, self._room)
-        self._waiting: list[Change] = []
-        self._is_handing_over = False
-        self._later: asyncio.TimerHandle | None = None
         self._settling: set[MessageId] = set()
         self._recent: dict[MessageId, tuple[Entry, int | None]] = {}
         self._doubtful: list[MessageId] = []
@@ -119,6 +114,7 @@ class SqliteSpool:
             self._count = self._reader.count()
             undo.pop_all()
         self._writer = Writer(connection, lambda: connect(path), self._told)
+        self._gathering = Gathering(self._writer.submit)
 
     # Accept.
 
@@ -302,26 +298,8 @@ class SqliteSpool:
 
     def _submit(self, change: Change, *, can_wait: bool = False) -> asyncio.Future[None]:
         self._check_open()
-        self._waiting.append(change)
-        if not self._is_handing_over:
-            loop = change.future.get_loop()
-            if not can_wait or len(self._waiting) >= _RIDE_ALONG:
-                # All that is submitted in one turn of the loop is handed over at once.
-                self._is_handing_over = True
-                loop.call_soon(self._hand_over)
-            elif self._later is None:
-                # No client waits for a settlement: it rides along with the next message.
-                self._later = loop.call_later(_RIDE_ALONG_SECONDS, self._hand_over)
+        self._gathering.add(change, can_wait=can_wait)
         return change.future
-
-    def _hand_over(self) -> None:
-        self._is_handing_over = False
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._writer.submit(waiting)
 
     def _told(self, changes: Sequence[Change]) -> None:
         gone: list[MessageId] = []
@@ -374,7 +352,7 @@ class SqliteSpool:
         if self._is_closed:
             return
         self._is_closed = True
-        self._hand_over()
+        self._gathering.hand_over()
         await self._bodies.close()
         await asyncio.get_running_loop().run_in_executor(self._pool, self._let_go)
         await asyncio.to_thread(self._pool.shutdown)

@@ -85,18 +85,16 @@ class Change:
 class _Many:
     """A statement for many rows at once: one step of SQLite, so the lock of the interpreter changes hands once."""
 
-    _SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
+    _LIMIT: Final = 64
 
     def __init__(self, start: str, row: str, end: str = "") -> None:
-        self._texts = tuple((size, f"{start}{','.join([row] * size)}{end}") for size in self._SIZES)
+        self._texts = [f"{start}{','.join([row] * size)}{end}" for size in range(self._LIMIT + 1)]
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Run it for all *rows*."""
-        done = 0
-        for size, text in self._texts:
-            while len(rows) - done >= size:
-                connection.execute(text, [value for row in rows[done : done + size] for value in row])
-                done += size
+        for start in range(0, len(rows), self._LIMIT):
+            part = rows[start : start + self._LIMIT]
+            connection.execute(self._texts[len(part)], [value for row in part for value in row])
 
 
 _INSERT_MESSAGES = _Many("INSERT INTO message VALUES ", "(?,?,?,?,?,?,?,?,?)")
