@@ -62,6 +62,9 @@ def _shown(value: object) -> object:
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_shown).encode
 
 
+_quoted: Final = json.encoder.encode_basestring_ascii
+
+
 def _clean(line: str) -> str:
     """Escape the one control character that JSON leaves as it is."""
     return line.replace("\x7f", "\\u007f") if "\x7f" in line else line
@@ -103,7 +106,13 @@ def _instant(seconds: float) -> str:
 
 
 def _json_line(stamp: str, level: str, event: str, rest: Mapping[str, object]) -> str:
-    line = _encode({"time": stamp, "level": level, "event": event, **rest})
+    # Most values are short texts: written one by one they take a third of the time of the whole at once.
+    parts = [f'{{"time":"{stamp}","level":"{level}","event":{_quoted(event)}']
+    for name, value in rest.items():
+        kind = value.__class__
+        shown = _quoted(str(value)) if kind is str else str(value) if kind is int else _encode(value)
+        parts.append(f"{_quoted(name)}:{shown}")
+    line = ",".join(parts) + "}"
     if "\\ud" in line:
         # RFC 8259 §8.2: readers disagree about halves of surrogate pairs, so none is written.
         line = _encode(_whole(_shown({"time": stamp, "level": level, "event": event, **rest})))
