@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from gatepost.sasl.steps import Granted
 from gatepost.sasl.wire import decode_base64, encode_base64
 from gatepost.session.auth import Attempt, drive
 from gatepost.session.failures import reply_to
+from gatepost.session.wire import Gone
 
 if TYPE_CHECKING:
     from gatepost.session.conversation import Conversation
@@ -32,8 +34,8 @@ class _Client:
     async def respond(self, challenge: bytes, *, is_refusal: bool = False) -> bytes:
         session = self._session
         if is_refusal:
-            await session.wait_for_moment_of_no()
             self.was_refused = True
+            await session.wait_for_moment_of_no()
         # RFC 4954 §4: the space stays when the challenge is empty.
         session.send(b"334 " + encode_base64(challenge) + b"\r\n")
         line = await session.read_response()
@@ -106,16 +108,17 @@ async def login(session: Conversation, argument: str) -> None:
         else:
             reason = attempt.reason or attempt.doomed or outcome.reason
         await _fail(session, client, attempt, mechanism, replies.AUTH_FAILED, reason)
-    except Cancelled as error:
+    except (Cancelled, TooLong) as error:
         # RFC 4954 §4: a cancelled exchange is no failure, unless the answer was a no already.
         if client.was_refused:
             await _fail(session, client, attempt, mechanism, reply_to(error), attempt.reason or "bad token")
         else:
             session.refuse(reply_to(error), "AUTH", error.reason)
             session.count_nonsense()
-    except TooLong as error:
-        session.refuse(reply_to(error), "AUTH", error.reason)
-        session.count_nonsense()
+    except (Gone, asyncio.CancelledError):
+        if client.was_refused:
+            _tell(session, attempt, mechanism, replies.AUTH_FAILED, attempt.reason or "bad token")
+        raise
     except Malformed as error:
         await _fail(session, client, attempt, mechanism, reply_to(error), attempt.reason or error.reason)
     except StoreUnavailable as error:
@@ -149,10 +152,13 @@ async def _fail(
     session: Conversation, client: _Client, attempt: Attempt, mechanism: Mechanism, reply: Reply, reason: str
 ) -> None:
     """Say no, at the moment at which every no is said."""
-    if not client.was_refused:
-        await session.wait_for_moment_of_no()
-    session.auth_failures += 1
-    _tell(session, attempt, mechanism, session.refuse(reply, "", ""), reason)
+    try:
+        if not client.was_refused:
+            await session.wait_for_moment_of_no()
+    finally:
+        # Told of also when the client has gone: a yes comes at once, so whoever guesses need not wait for a no.
+        session.auth_failures += 1
+        _tell(session, attempt, mechanism, session.refuse(reply, "", ""), reason)
     if session.auth_failures >= session.service.limits.auth_failures:
         session.reply(replies.TOO_MANY_FAILURES)
         session.hang_up("too many failed logins")

@@ -1,0 +1,73 @@
+"""A session over real sockets, with somebody at the other end who means harm."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import pytest
+
+from gatepost.observe.events import LoginFailed, SessionClosed
+from integration.client import connect
+from tokens import AUDIENCE, ISSUER, Signer, jwks
+
+
+async def until(condition, seconds: float = 10) -> None:
+    """Wait for *condition* without a fixed sleep."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def told(server, kind):
+    return [event for event in server.events if isinstance(event, kind)]
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_guess_is_told_of_though_nobody_waits_for_the_no(start, how):
+    """A yes comes at once and a no later: who guesses need not wait for it, and must not stay unseen by that."""
+    async with start(auth={"failure_delay": "30s"}) as server:
+        client = await connect(server)
+        await client.reply()
+        await client.say("EHLO x")
+        client.writer.write(f"AUTH PLAIN {encoded(chr(0) + 'tim@example.org' + chr(0) + 'guess')}\r\n".encode())
+        await asyncio.sleep(0.3)  # as somebody would wait for the yes
+        if how == "close":
+            await client.close()
+        else:
+            client.abort()
+        await until(lambda: told(server, SessionClosed))
+        [failed] = told(server, LoginFailed)
+        assert (failed.login, failed.mechanism, failed.reason) == ("tim@example.org", "PLAIN", "wrong secret")
+
+
+@pytest.mark.parametrize("end", ["*\r\n", "x" * 20_000 + "\r\n", "close", "reset", ""])
+async def test_a_token_that_was_refused_is_told_of_whatever_its_client_does_then(start, tmp_path, end):
+    keys = tmp_path / "jwks.json"
+    keys.write_bytes(jwks(Signer().public()))
+    oauth = {"issuers": [{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": keys}]}
+    limits = {"login_timeout": "1s"}
+    async with start(auth={"mechanisms": ["XOAUTH2", "PLAIN"]}, oauth=oauth, limits=limits) as server:
+        client = await connect(server)
+        await client.reply()
+        await client.say("EHLO x")
+        token = encoded("user=tim@example.org\x01auth=Bearer none.of.ours\x01\x01")
+        assert (await client.say(f"AUTH XOAUTH2 {token}")).startswith("334 ")
+        match end:
+            case "close":
+                await client.close()
+            case "reset":
+                client.abort()
+            case _:
+                client.writer.write(end.encode())
+        await until(lambda: told(server, LoginFailed))
+        [failed] = told(server, LoginFailed)
+        assert (failed.login, failed.mechanism) == ("tim@example.org", "XOAUTH2")
+        assert failed.reason == "token is no signed JWT"
+        client.abort()
+        await until(lambda: told(server, SessionClosed))
+        assert told(server, LoginFailed) == [failed]
