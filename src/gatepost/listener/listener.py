@@ -22,9 +22,8 @@ from gatepost.session.smtp import SubmissionSession
 __all__ = ["Listener", "bind"]
 
 _BACKLOG = 1024
-# What accept() says of a connection that is gone again, or of a machine that is short of something for a moment.
+# What accept() says of a connection that is gone again.
 _PASSING = {errno.ECONNABORTED, errno.EPROTO, errno.EINTR}
-_SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 _log = logging.getLogger("gatepost.listener")
 
@@ -122,9 +121,8 @@ class Listener:
             except OSError as error:
                 if error.errno in _PASSING:
                     continue
-                if error.errno not in _SHORT:
-                    raise
-                # Out of descriptors or memory: the connection stays in the backlog until there is room.
+                # Out of descriptors or memory: the connection stays in the backlog until there is room.  Linux also
+                # tells of trouble of the network here (EPERM, ENETDOWN ...), and none of it may end the listener.
                 _log.error("cannot accept a connection: %s", error.strerror)
                 await asyncio.sleep(0.2)
                 continue
