@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
+import os
 
 import pytest
 
@@ -71,3 +73,46 @@ async def test_a_token_that_was_refused_is_told_of_whatever_its_client_does_then
         client.abort()
         await until(lambda: told(server, SessionClosed))
         assert told(server, LoginFailed) == [failed]
+
+
+@pytest.mark.rfc("5321 §4.5.3.2.7")
+@pytest.mark.parametrize("unit", ["x", "x" * 17_000])
+async def test_a_line_that_never_ends_is_given_no_more_time_than_silence(start, unit):
+    async with start(limits={"login_timeout": "1s"}) as server:
+        client = await connect(server)
+        await client.reply()
+        reply = asyncio.create_task(client.reply())
+        async with asyncio.timeout(5):
+            while not reply.done():
+                client.writer.write(unit.encode())
+                await asyncio.sleep(0.1)
+        assert (await reply).startswith("421 4.4.2 ")
+        client.abort()
+
+
+async def test_a_listener_outlives_all_that_accept_can_say(start, monkeypatch, caplog):
+    async with start() as server:
+        loop = asyncio.get_running_loop()
+        listener = server.worker.listeners[0]
+        said = [errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ECONNABORTED, errno.EMFILE]
+
+        class Sulking:
+            """The event loop, but for what it says of a connection."""
+
+            def __getattr__(self, name):
+                return getattr(loop, name)
+
+            async def sock_accept(self, sock):
+                if said:
+                    number = said.pop(0)
+                    raise OSError(number, os.strerror(number))
+                return await loop.sock_accept(sock)
+
+        monkeypatch.setattr("gatepost.listener.listener.asyncio.get_running_loop", Sulking)
+        listener._accepting.cancel()
+        listener.start()
+        client = await connect(server, "submission")
+        assert (await client.reply()).startswith("220 ")
+        assert not said
+        assert "cannot accept a connection" in caplog.text
+        await client.close()

@@ -144,6 +144,7 @@ class Wire(SMTP):
             Gone: none comes.
         """
         buffer = self._buffer
+        deadline = None
         while True:
             end = buffer.find(b"\n", self._searched)
             if end >= 0:
@@ -165,7 +166,9 @@ class Wire(SMTP):
             self._searched = len(buffer)
             if self._has_eof:
                 raise Gone
-            await self._wait()
+            # RFC 5321 §4.5.3.2.7: we wait for a whole line; one that comes octet by octet is given no more time.
+            deadline = deadline or self.loop.time() + self.patience
+            await self._wait(deadline)
 
     async def read_data(self, reader: DataReader, incoming: Incoming) -> None:
         """Read a message to its end, no faster than *incoming* can keep it; its faults are in *reader* then.
@@ -241,11 +244,11 @@ class Wire(SMTP):
 
     # Waiting
 
-    async def _wait(self) -> None:
-        """Write what was said, then wait until something happens."""
+    async def _wait(self, deadline: float | None = None) -> None:
+        """Write what was said, then wait until something happens, for our patience or until *deadline*."""
         self.flush()
         loop = self.loop
-        self._deadline = loop.time() + self.patience
+        self._deadline = loop.time() + self.patience if deadline is None else deadline
         if self._timer_at > self._deadline:
             self._stop_timer()
             self._timer_at = self._deadline
