@@ -13,6 +13,8 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gatepost.errors import Malformed
+from gatepost.message.convert import to_seven_bit
 from gatepost.message.date import format_date
 from gatepost.model.address import Mailbox
 
@@ -118,7 +120,8 @@ def compose(report: Report, header: bytes, content: bytes | None = None) -> byte
     Args:
         report: what is told.
         header: header section of the message it is about.
-        content: that whole message, header included, if it may be returned; used if it is short enough.
+        content: that whole message, header included, if it may be returned; used if it is short enough, and if a next
+            hop that takes 7-bit only can be given the notification all the same.
     """
     is_global = not all(
         each.final_recipient.is_ascii and each.original_recipient.isascii() for each in report.recipients
@@ -252,8 +255,19 @@ def _returned(header: bytes, content: bytes | None) -> bytes:
         header, content, is_utf8 = header.translate(_BLOTTED), None, False
     # RFC 6533 §4: a header in UTF-8 needs the global types.
     if content is not None and len(content) <= CONTENT_LIMIT and not _UNSENDABLE.search(content):
-        return _part("message/global" if is_utf8 else "message/rfc822", content)
+        part = _part("message/global" if is_utf8 else "message/rfc822", content)
+        if _is_convertible(part):
+            return part
     return _part("message/global-headers" if is_utf8 else "text/rfc822-headers", _harmless(header))
+
+
+def _is_convertible(part: bytes) -> bool:
+    """Tell whether *part* can go where 8BITMIME is not offered: what failed for that must not take its report along."""
+    try:
+        to_seven_bit(part)
+    except Malformed:
+        return False
+    return True
 
 
 def _harmless(header: bytes) -> bytes:

@@ -298,6 +298,24 @@ def test_of_a_message_that_is_too_long_or_cannot_be_sent_only_the_header_is_retu
     assert body not in content
 
 
+@pytest.mark.rfc("6152 §3")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Type: multipart/signed; boundary=b\r\n",
+        b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n",
+        b"Content-Type: multipart/mixed\r\n",
+    ],
+)
+def test_a_report_can_always_be_made_7_bit(fields: bytes) -> None:
+    header = fields + HEADER
+    content = compose(REPORT, header, header + "--b\r\n\r\ngrüße\r\n--b--\r\n".encode())
+    converted = to_seven_bit(content)
+    assert converted.isascii()
+    assert parts(converted)[2].get_content_type() == "text/rfc822-headers"
+    assert b"Subject: Hello" in converted
+
+
 def test_the_longest_message_that_is_returned_whole() -> None:
     content = HEADER + b"x\r\n" * ((CONTENT_LIMIT - len(HEADER)) // 3)
     content += b"\r\n" * ((CONTENT_LIMIT - len(content)) // 2)
