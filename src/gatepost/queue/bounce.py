@@ -13,6 +13,9 @@ from gatepost.spool.spool import Draft, Entry
 
 __all__ = ["Bouncer"]
 
+# RFC 3463 §3.3, §3.4: more than the mailbox takes, more than the system takes.
+_TOO_LARGE = ("5.2.3", "5.3.4")
+
 
 class Bouncer:
     """Writes bounces in the name of this server.
@@ -53,7 +56,10 @@ class Bouncer:
         )
         header, whole = b"", None
         if content is not None:
-            is_small = envelope.size_bytes <= CONTENT_LIMIT
+            # What was too large for a next hop would make its bounce too large as well.
+            is_small = envelope.size_bytes <= CONTENT_LIMIT and not any(
+                failed.reply.enhanced in _TOO_LARGE for _, failed in failures
+            )
             octets = await _beginning(
                 content, envelope.size_bytes if is_small else min(envelope.header_bytes, CONTENT_LIMIT)
             )

@@ -75,6 +75,15 @@ async def test_a_small_message_comes_back_whole_and_a_large_one_as_its_header() 
     assert b"secret" not in made.content
 
 
+async def test_what_was_too_large_does_not_come_back_whole() -> None:
+    content = HEADER + b"much " * 1000
+    for words in ("552 5.3.4 too big", "552 5.2.3 too big for this mailbox"):
+        code, _, text = words.partition(" ")
+        made = await draft(entry(content=content), content, Failed(RemoteReply.parse(int(code), text)))
+        assert b"text/rfc822-headers" in made.content
+        assert b"much" not in made.content
+
+
 async def test_only_the_beginning_of_a_large_message_is_read() -> None:
     class Long:
         size_bytes = 10_000_000
