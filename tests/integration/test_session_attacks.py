@@ -10,7 +10,7 @@ import os
 import pytest
 
 from gatepost.observe.events import LoginFailed, SessionClosed
-from integration.client import connect
+from integration.client import connect, log_in
 from tokens import AUDIENCE, ISSUER, Signer, jwks
 
 
@@ -115,4 +115,31 @@ async def test_a_listener_outlives_all_that_accept_can_say(start, monkeypatch, c
         assert (await client.reply()).startswith("220 ")
         assert not said
         assert "cannot accept a connection" in caplog.text
+        await client.close()
+
+
+@pytest.mark.parametrize("line", ["NOOP", "EHLO x", "MAIL FROM:<tim@example.org>", "AUTH NONE", "AUTH PLAIN !", "RSET"])
+async def test_strangers_have_so_many_commands(start, line):
+    """Each refusal is a line of the log, and each answer takes work: both end."""
+    async with start() as server:
+        client = await connect(server)
+        await client.reply()
+        await client.say("EHLO x")
+        client.writer.write(f"{line}\r\n".encode() * 5_000)
+        replies = []
+        async with asyncio.timeout(10):
+            while not replies or not replies[-1].startswith("421"):
+                replies.append(await client.reply())
+        assert replies[-1].startswith("421 4.7.0 Too many commands without a login")
+        assert len(replies) == 100
+        client.abort()
+        await until(lambda: told(server, SessionClosed))
+        assert len(server.events) < 120
+
+
+async def test_who_is_logged_in_has_as_many_commands_as_they_like(start):
+    async with start() as server:
+        client = await log_in(server)
+        client.writer.write(b"NOOP\r\n" * 1_000)
+        assert {(await client.reply())[:3] for _ in range(1_000)} == {"250"}
         await client.close()

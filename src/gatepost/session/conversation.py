@@ -72,6 +72,7 @@ class Conversation(Wire):
         self.auth_failures = 0
         self.messages = 0
         self._nonsense = 0
+        self._before_login = 0
         self._refusals = 0
         self._end = ""
         self.patience = service.limits.login_patience
@@ -120,7 +121,18 @@ class Conversation(Wire):
                 self.refuse(reply_to(error), "", "")
                 self.count_nonsense()
                 continue
+            if self.identity is None and self._is_idling():
+                break
             await self._answer_line(line)
+
+    def _is_idling(self) -> bool:
+        """Count a command without a login, and hang up after too many: nobody's log or loop is filled by strangers."""
+        self._before_login += 1
+        if self.service.authority is None or self._before_login <= self.service.limits.commands_before_login:
+            return False
+        self.reply(replies.TOO_MANY_COMMANDS)
+        self.hang_up("too many commands without a login")
+        return True
 
     async def _answer_line(self, line: bytes) -> None:
         """Answer one command."""

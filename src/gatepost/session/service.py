@@ -41,6 +41,7 @@ class Limits:
         failure_delay: when the first failed login is answered, counted from the client's last line; the second one
             takes twice as long, and so on.
         unknown_commands: unknown commands and cancelled logins after which the connection ends.
+        commands_before_login: commands of any kind after which a connection without a login ends.
         login_patience: how long to wait for a line before login.
         idle_patience: how long to wait for a line after login (RFC 5321 §4.5.3.2.7).
         data_patience: how long to wait for more data (RFC 5321 §4.5.3.2.5).
@@ -52,6 +53,7 @@ class Limits:
     auth_failures: int = 3
     failure_delay: float = 1.0
     unknown_commands: int = 10
+    commands_before_login: int = 100
     login_patience: float = 60.0
     idle_patience: float = 300.0
     data_patience: float = 180.0
