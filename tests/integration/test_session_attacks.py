@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from gatepost.observe.events import LoginFailed, SessionClosed
+from gatepost.observe.events import LoginFailed, MessageAccepted, SessionClosed
 from integration.client import connect, log_in
 from tokens import AUDIENCE, ISSUER, Signer, jwks
 
@@ -143,3 +143,30 @@ async def test_who_is_logged_in_has_as_many_commands_as_they_like(start):
         client.writer.write(b"NOOP\r\n" * 1_000)
         assert {(await client.reply())[:3] for _ in range(1_000)} == {"250"}
         await client.close()
+
+
+async def test_a_message_kept_while_its_client_hung_up_is_told_of_and_relayed(start, monkeypatch):
+    """The spool may have it already: it must not lie there unseen until another message wakes the queue."""
+    async with start() as server:
+        spool = server.worker.spool
+        keep, begun = spool.keep, asyncio.Event()
+
+        async def watched(written):
+            begun.set()
+            await written
+            await until(lambda: session.transport is None)
+
+        monkeypatch.setattr(spool, "keep", lambda *args, **options: watched(keep(*args, **options)))
+        client = await log_in(server)
+        [session] = server.worker.listeners[0].service.sessions
+        await client.open_data()
+        client.writer.write(b"From: <tim@example.org>\r\n\r\nhello\r\n.\r\nMAIL FROM:<tim@example.org>\r\n")
+        await begun.wait()
+        session.transport.abort()
+        await until(lambda: told(server, SessionClosed))
+        [accepted] = told(server, MessageAccepted)
+        await until(lambda: (server.sandbox / f"{accepted.message}.json").exists())
+        await until(lambda: spool.count() == 0)
+        assert not server.troubles
+        assert server.worker.listeners[0]._connections.count == 0
+        client.abort()

@@ -93,7 +93,13 @@ async def _keep(
         size_bytes=len(prepared.prefix) + reader.size - len(reader.header),
         sandbox=identity.sandbox,
     )
-    receipt = await incoming.commit(envelope, prepared.prefix, held=held)
+    # Once the spool has begun, the message may be there: then it is told of and relayed like any other, even when its
+    # client hangs up meanwhile and hears of no 250.
+    session.is_keeping = True
+    try:
+        receipt = await incoming.commit(envelope, prepared.prefix, held=held)
+    finally:
+        session.is_keeping = False
     session.messages += 1
     service.emit(
         MessageAccepted(

@@ -112,7 +112,7 @@ class Conversation(Wire):
             return
         # RFC 5321 §4.2, RFC 2034 §4: the greeting has our name and no enhanced code.
         self.send(f"220 {self.hostname} ESMTP gatepost\r\n".encode())
-        while not self._end:
+        while not self._end and self.transport is not None:
             if self._is_writing_paused:
                 await self._breathe()
             try:

@@ -66,6 +66,7 @@ class Wire(SMTP):
         self._has_eof = False
         self._handler_coroutine: asyncio.Task[None] | None = None
         self.on_end: Callable[[], None] | None = None
+        self.is_keeping = False  # a message; it is seen through, whatever becomes of the connection
 
     # What the transport tells us
 
@@ -110,7 +111,7 @@ class Wire(SMTP):
         del error
         self.transport = None
         self._stop_timer()
-        if self._handler_coroutine is not None:
+        if self._handler_coroutine is not None and not self.is_keeping:
             self._handler_coroutine.cancel()
         self.end()
 
