@@ -40,14 +40,14 @@ class Outcome:
         bounce: what its sender will be told; None if nothing failed, or nobody can be told.
         undrafted: why nobody is told of a failure; empty if nothing failed, or somebody is.
         spool_trouble: why the spool could not be read; empty if it could.
-        is_tried: whether the transport gave these results.
+        given: what the transport gave, before time was up for anybody; nothing if it gave no results.
     """
 
     results: tuple[Result, ...]
     bounce: Draft | None = None
     undrafted: str = ""
     spool_trouble: str = ""
-    is_tried: bool = True
+    given: tuple[Result, ...] = ()
 
 
 class Unreached:
@@ -85,15 +85,16 @@ class Attempt:
     ) -> Outcome:
         """Try once; *is_last* means that whoever is deferred has failed, unless only the route is in trouble."""
         results: tuple[Result, ...] = ()
+        given: tuple[Result, ...] = ()
         bounce: Draft | None = None
         undrafted = spool_trouble = ""
-        is_tried = False
         try:
             async with self._spool.content(entry) as content:
-                given = tuple(await transport.deliver(Delivery(entry.id, entry.envelope, recipients, content)))
-                if len(given) != len(recipients):
-                    raise Misuse(f"{transport.name} gave {len(given)} results for {len(recipients)} recipients")
-                results, is_tried = _judged(given) if is_last else given, True
+                answer = tuple(await transport.deliver(Delivery(entry.id, entry.envelope, recipients, content)))
+                if len(answer) != len(recipients):
+                    raise Misuse(f"{transport.name} gave {len(answer)} results for {len(recipients)} recipients")
+                given = answer
+                results = _judged(given) if is_last else given
                 if failures := _failures(recipients, results):
                     bounce = await self._bouncer.draft(entry, failures, content, self._clock.now())
                     undrafted = "" if bounce else _NOTIFICATION
@@ -109,7 +110,7 @@ class Attempt:
             # The content cannot be read, but its sender can still be told.
             bounce = await self._bouncer.draft(entry, failures, None, self._clock.now())
             undrafted = "" if bounce else _NOTIFICATION
-        return Outcome(results, bounce, undrafted, spool_trouble, is_tried)
+        return Outcome(results, bounce, undrafted, spool_trouble, given)
 
 
 def _failures(recipients: tuple[Recipient, ...], results: tuple[Result, ...]) -> list[tuple[Recipient, Failed]]:

@@ -321,8 +321,8 @@ class Scheduler:
             if outcome.spool_trouble:
                 self._emit(SpoolTroubled(outcome.spool_trouble))
             cause = Cause.MESSAGE
-            if outcome.is_tried and transport is of.route.transport:
-                cause = gate.health.learn(flight.id, outcome.results, began, self._clock.now())
+            if outcome.given and transport is of.route.transport:
+                cause = gate.health.learn(flight.id, outcome.given, began, self._clock.now())
             await self._write_down(flight, of, outcome, cause, gate)
             is_written = True
         finally:

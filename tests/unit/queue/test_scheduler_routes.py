@@ -277,3 +277,15 @@ async def test_a_busy_next_hop_that_still_takes_mail_is_not_closed(world: World)
     assert len(world.hop.times) >= 100
     await world.clock.go_on(HOUR)
     assert world.spool.count() == 0
+
+
+async def test_mail_given_up_at_a_dead_next_hop_does_not_count_as_its_answer(world: World) -> None:
+    """A deferral that became a failure because time was up says nothing good of the next hop."""
+    await world.stop()
+    world.pour(200)
+    world.hop.answer = DOWN
+    await world.clock.go_on(6 * DAY)
+    await world.restart()
+    await world.clock.go_on(HOUR + MINUTE)
+    assert len(world.told(RecipientFailed)) == 200
+    assert len(world.hop.times) <= 40
