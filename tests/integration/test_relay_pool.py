@@ -113,7 +113,12 @@ async def test_after_the_final_dot_nothing_is_tried_again_at_once() -> None:
         (result,) = await host.deliver(delivery())
         assert isinstance(result, Deferred)
         assert result.cause is Cause.NEXT_HOP
+        assert result.is_doubtful
         assert len(hop.mails) == 2
+        hop.on("end", say("421 4.3.2 closing", cut=True), times=1)
+        (result,) = await host.deliver(delivery())
+        assert isinstance(result, Deferred)
+        assert not result.is_doubtful
 
 
 async def test_a_fresh_connection_that_fails_is_not_tried_again_at_once() -> None:

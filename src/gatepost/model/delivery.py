@@ -62,11 +62,19 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Not now: try again."""
+    """Not now: try again.
+
+    Args:
+        reply: what was said, or what we say in its place.
+        next_hop: who said so; empty when nobody was reached.
+        cause: whose trouble it is.
+        is_doubtful: whether the next hop may have taken it all the same, so that each further try may be one more copy.
+    """
 
     reply: RemoteReply
     next_hop: str = ""
     cause: Cause = Cause.MESSAGE
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,11 @@ class Flight:
         for index, result in zip(indices, results, strict=True):
             before = progress[index]
             attempts, at = before.attempts + 1, now
-            if isinstance(result, Deferred) and (cause is not Cause.MESSAGE or is_left_over(result, results)):
+            if (
+                isinstance(result, Deferred)
+                and not result.is_doubtful
+                and (cause is not Cause.MESSAGE or is_left_over(result, results))
+            ):
                 # Nobody judged this recipient: its schedule does not move.
                 attempts, at = before.attempts, before.at if before.attempts else now
             progress[index] = Progress(

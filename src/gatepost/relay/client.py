@@ -92,7 +92,9 @@ class Connection:
             rest = await self._talk(mail, lines[1:], content, results)
         except Trouble as trouble:
             self.trouble = trouble
-            rest = Deferred(trouble.reply, self._host, trouble.cause)
+            # After the final dot only a reply tells that the message was not taken.
+            is_doubtful = self.is_committed and not trouble.reply.is_remote
+            rest = Deferred(trouble.reply, self._host, trouble.cause, is_doubtful)
             if trouble.reply.is_remote and not self._in_group:
                 self.quit()
             else:

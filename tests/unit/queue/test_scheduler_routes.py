@@ -289,3 +289,14 @@ async def test_mail_given_up_at_a_dead_next_hop_does_not_count_as_its_answer(wor
     await world.clock.go_on(HOUR + MINUTE)
     assert len(world.told(RecipientFailed)) == 200
     assert len(world.hop.times) <= 40
+
+
+async def test_a_message_that_was_perhaps_taken_is_tried_again_by_its_own_slow_schedule(world: World) -> None:
+    world.hop.answer = Deferred(
+        RemoteReply.ours(451, "4.4.2", "connection lost"), cause=Cause.NEXT_HOP, is_doubtful=True
+    )
+    await world.accept()
+    await world.clock.go_on(4 * HOUR)
+    assert len(world.hop.times) <= 8
+    waits = [later - sooner for sooner, later in zip(world.hop.times, world.hop.times[1:], strict=False)]
+    assert waits[-1] >= HOUR
