@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from contracts.store_contract import Keeper, StoreContract
+from gatepost.errors import StoreUnavailable
 from gatepost.identity.accounts import remove_account, set_state
 from gatepost.identity.credentials import Rules, revoke_credential
 from gatepost.identity.store import HMAC_MD5
@@ -48,6 +51,26 @@ def keeper(tmp_path: Path) -> Iterator[SqliteKeeper]:
     book = Book(tmp_path)
     yield SqliteKeeper(book.store, book)
     book.store.close()
+
+
+@pytest.mark.parametrize("junk", ["junk", "5", ""])
+@pytest.mark.parametrize("place", ["credentials.listeners", "accounts.senders"])
+async def test_what_somebody_else_wrote_is_trouble_of_the_store_and_passes(keeper: SqliteKeeper, place, junk):
+    """Anything else would end the watch over the stores for good, or be put down to the client."""
+    keeper.add_account("tim")
+    keeper.add_credential("tim", lacking=[HMAC_MD5])
+    table, column = place.split(".")
+    with contextlib.closing(sqlite3.connect(keeper.book.path, isolation_level=None)) as connection:
+        [good] = connection.execute(f"SELECT {column} FROM {table}").fetchone()  # noqa: S608
+        connection.execute(f"UPDATE {table} SET {column} = ?", (junk,))  # noqa: S608
+        with pytest.raises(StoreUnavailable, match="did not write"):
+            await keeper.store.find("tim")
+        if place == "credentials.listeners":
+            with pytest.raises(StoreUnavailable, match="did not write"):
+                await keeper.store.survey(keeper.now())
+        connection.execute(f"UPDATE {table} SET {column} = ?", (good,))  # noqa: S608
+    assert await keeper.store.find("tim")
+    assert await keeper.store.survey(keeper.now())
 
 
 class TestSqliteStore(StoreContract):

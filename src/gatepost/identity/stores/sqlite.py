@@ -152,8 +152,8 @@ class SqliteStore:
         except sqlite3.Error as error:
             self.close()
             raise StoreUnavailable(f"{self._path}: {error}") from None
-        except ValueError as error:  # also Malformed, which would be put down to the client
-            raise StoreUnavailable(f"{self._path}: holds what gatepost did not write: {error}") from None
+        except (ValueError, TypeError) as error:  # also Malformed, which would be put down to the client
+            raise _foreign(self._path, error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,13 @@ def _survey(path: Path, now: float) -> Survey:
             (next_expiry,) = connection.execute(expiry, values).fetchone()
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{path}: {error}") from None
+    except (ValueError, TypeError) as error:
+        raise _foreign(path, error) from None
     return Survey(lacking, iterations, work, next_expiry)
+
+
+def _foreign(path: Path, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"{path}: holds what gatepost did not write: {error}")
 
 
 def _account(row: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Account:
