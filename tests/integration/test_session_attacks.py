@@ -170,3 +170,22 @@ async def test_a_message_kept_while_its_client_hung_up_is_told_of_and_relayed(st
         assert not server.troubles
         assert server.worker.listeners[0]._connections.count == 0
         client.abort()
+
+
+async def test_trouble_in_the_middle_of_a_message_ends_the_session(start, monkeypatch):
+    """What follows is still content, and no command, though nobody keeps it."""
+    async with start() as server:
+
+        async def broken(_incoming):
+            raise RuntimeError("of our own")
+
+        monkeypatch.setattr("gatepost.spool.incoming.SqliteIncoming.drain", broken)
+        client = await log_in(server)
+        await client.open_data()
+        client.writer.write(b"From: <tim@example.org>\r\n\r\n" + b"NOOP\r\n" * 200_000 + b".\r\nNOOP\r\n")
+        assert (await client.reply()).startswith("451 4.3.0 Internal error")
+        assert await client.reply() == ""
+        await until(lambda: told(server, SessionClosed))
+        assert told(server, SessionClosed)[0].reason == "trouble in the middle of a message"
+        assert server.worker.spool.count() == 0
+        client.abort()

@@ -143,5 +143,8 @@ async def data(session: Conversation, argument: str) -> None:
             service.wake(receipt.id)
     finally:
         incoming.abort()
+        if session.is_in_data:
+            # Trouble of our own: the rest of the message must not be taken for commands, and nobody reads it any more.
+            session.hang_up("trouble in the middle of a message")
         session.patience = patience
         session.forget_transaction()

@@ -205,6 +205,11 @@ class Wire(SMTP):
             self._backlog = None
 
     @property
+    def is_in_data(self) -> bool:
+        """Whether a message is on its way, so that what comes is no command."""
+        return self._data is not None
+
+    @property
     def has_input(self) -> bool:
         """Whether octets wait that were not looked at, or nothing more can come."""
         return bool(self._buffer) or self._has_eof
