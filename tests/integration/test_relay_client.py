@@ -329,6 +329,15 @@ async def test_an_answer_in_the_middle_of_content_ends_it(
     assert hop.connections == 2
 
 
+@pytest.mark.parametrize("content", [Whole(), Pieces(b"short\r\n")], ids=["whole", "pieces"])
+async def test_a_yes_before_the_content_is_none(hop: FakeNextHop, start: Start, content: Whole | Pieces) -> None:
+    hop.on("DATA", say("354 go on", "250 2.0.0 taken"), times=1)
+    host = await start(hop)
+    assert seen(list(await host.deliver(delivery(content=content)))) == ["deferred next-hop 451"]
+    assert hop.mails == []
+    assert seen(list(await host.deliver(delivery()))) == ["delivered 250"]
+
+
 class Broken(Endless):
     """Content that cannot be read to its end."""
 

@@ -218,8 +218,9 @@ class Connection:
     async def _send_content(self, content: Content) -> WireReply:
         wire = self.wire
         if content.inline is not None:
-            self.is_committed = True
-            wire.write(stuff(content.inline))
+            if await wire.writable(self._timeouts.block):
+                self.is_committed = True
+                wire.write(stuff(content.inline))
         elif await self._stream(content):
             self.is_committed = True
         reply = await wire.reply("content", self._timeouts.final)
