@@ -7,6 +7,7 @@ are in daily use.  What readers are known to disagree about is refused.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from gatepost.errors import Malformed
 from gatepost.message.comments import end_of_comment
@@ -17,6 +18,7 @@ __all__ = ["LENGTH_LIMIT", "MAILBOX_LIMIT", "parse_originator"]
 
 MAILBOX_LIMIT = 100
 LENGTH_LIMIT = 32 * 1024
+_REMEMBERED_LENGTH = 256
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\xa0-\U0010ffff]"
 _TOKEN = re.compile(
@@ -44,9 +46,15 @@ def parse_originator(field: Field) -> tuple[Mailbox, ...]:
     name = field.name.decode("ascii").capitalize()
     if len(field.raw) > LENGTH_LIMIT:
         raise bad_header(f"{name} is too long", f"The {name} field is too long")
+    value = field.value
+    # The same people write again and again.
+    return _addresses_again(name, value) if len(value) <= _REMEMBERED_LENGTH else _addresses(name, value)
+
+
+def _addresses(name: str, value: bytes) -> tuple[Mailbox, ...]:
     try:
         # RFC 6532 §3.1: text beyond ASCII is UTF-8, and nothing else.
-        text = field.value.decode()
+        text = value.decode()
     except UnicodeDecodeError:
         raise bad_header(f"{name} is not UTF-8", f"The {name} field is neither ASCII nor UTF-8") from None
     if _CONTROLS.search(text):
@@ -68,6 +76,9 @@ def parse_originator(field: Field) -> tuple[Mailbox, ...]:
             except Malformed as error:
                 raise bad_header(f"{name}: {error.reason}", f"Bad address in the {name} field") from None
     return tuple(mailboxes)
+
+
+_addresses_again = lru_cache(maxsize=1024)(_addresses)
 
 
 def _wrong(name: str) -> Malformed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import idna
 
@@ -108,9 +109,15 @@ class Mailbox:
     local: str
     domain: str
     ascii_domain: str = field(init=False, repr=False)
+    _text: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ascii_domain", ascii_domain(self.domain))
+        local = self.local
+        if _DOT_STRING_RE.fullmatch(local) is None:
+            escaped = local.replace("\\", "\\\\").replace('"', '\\"')
+            local = f'"{escaped}"'
+        object.__setattr__(self, "_text", f"{local}@{self.domain}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mailbox):
@@ -121,11 +128,7 @@ class Mailbox:
         return hash((self.local, self.ascii_domain))
 
     def __str__(self) -> str:
-        local = self.local
-        if _DOT_STRING_RE.fullmatch(local) is None:
-            escaped = local.replace("\\", "\\\\").replace('"', '\\"')
-            local = f'"{escaped}"'
-        return f"{local}@{self.domain}"
+        return self._text
 
     @property
     def is_ascii(self) -> bool:
@@ -142,6 +145,7 @@ class Mailbox:
         return Mailbox(base, self.domain) if found and base else self
 
 
+@lru_cache(maxsize=2048)
 def parse_mailbox(text: str) -> Mailbox:
     """Parse ``local@domain``, without angle brackets.
 

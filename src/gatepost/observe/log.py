@@ -161,6 +161,7 @@ class EventLog:
         self._line = _json_line if form == "json" else _text_line
         self._stamp = _Stamp(now)
         self._names: dict[type[Event], tuple[str, ...] | None] = {}
+        self._floats: dict[type[Event], tuple[str, ...]] = {}
 
     def __call__(self, event: Event) -> None:
         """Write the line of *event*, if it is loud enough."""
@@ -171,15 +172,15 @@ class EventLog:
             names = self._learn(kind)
         if names is not None:
             rest = {name: getattr(event, name) for name in names}
-            for name, value in rest.items():
-                if value.__class__ is float:
-                    rest[name] = _instant(value) if name in _TIMES else _shown(value)
+            for name in self._floats[kind]:
+                rest[name] = _instant(rest[name]) if name in _TIMES else _shown(rest[name])
             self._write(self._line(self._stamp(), event.level, event.name, rest))
 
     def _learn(self, kind: type[Event]) -> tuple[str, ...] | None:
         """Note the fields of a kind of event; None if it is not loud enough."""
         names = tuple(field.name for field in fields(kind)) if _RANK[kind.level] >= self._rank else None
         self._names[kind] = names
+        self._floats[kind] = tuple(field.name for field in fields(kind) if field.type in (float, "float"))
         return names
 
     def line(self, level: str, event: str, rest: Mapping[str, object]) -> str:

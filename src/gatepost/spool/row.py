@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.address import Mailbox
@@ -18,6 +18,7 @@ Row = tuple[MessageId, float, int, float, int, float, int | None, str, str]
 """What `COLUMNS` name.  `file_bytes` is the length of a body that lies in a file, None when it lies in the database."""
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+_quoted: Final = json.encoder.encode_basestring_ascii
 
 
 def fresh_progress(envelope: Envelope) -> tuple[Progress, ...]:
@@ -58,12 +59,11 @@ def entry_of(row: Row) -> Entry:
 def _encode_envelope(envelope: Envelope) -> str:
     reverse_path = envelope.reverse_path
     # Only what is not the default: a usual envelope is 100 octets.
-    fields: dict[str, Any] = {
-        "from": None if reverse_path is None else f"{reverse_path.local}@{reverse_path.domain}",
-        "to": [f"{each.mailbox.local}@{each.mailbox.domain}" for each in envelope.recipients],
-        "size": envelope.size_bytes,
-        "header": envelope.header_bytes,
-    }
+    sender = "null" if reverse_path is None else _quoted(f"{reverse_path.local}@{reverse_path.domain}")
+    recipients = ",".join([_quoted(f"{each.mailbox.local}@{each.mailbox.domain}") for each in envelope.recipients])
+    # What every envelope has is written by hand: that is done for each message.
+    always = f'"from":{sender},"to":[{recipients}],"size":{envelope.size_bytes},"header":{envelope.header_bytes}'
+    fields: dict[str, str | bool] = {}
     if envelope.account:
         fields["account"] = envelope.account
     if envelope.credential:
@@ -74,7 +74,10 @@ def _encode_envelope(envelope: Envelope) -> str:
         fields["smtputf8"] = True
     if envelope.sandbox:
         fields["sandbox"] = True
-    return _encode(fields)
+    rest = "".join(
+        [f",{_quoted(key)}:{_quoted(value) if isinstance(value, str) else 'true'}" for key, value in fields.items()]
+    )
+    return f"{{{always}{rest}}}"
 
 
 def _decode_envelope(text: str) -> Envelope:

@@ -41,6 +41,8 @@ __all__ = ["SqliteSpool"]
 # Entries with few recipients are remembered, so many of them, and need no second reading.
 _REMEMBERED: Final = 512
 _FEW: Final = 4
+# Of them, contents up to this size, until they were tried once.
+_SMALL: Final = 16_384
 _THREADS: Final = 4
 
 
@@ -85,6 +87,7 @@ class SqliteSpool:
         self._bodies = BodyFolder(path / BODY_FOLDER, self._files, self._pool, self._room)
         self._settling: set[MessageId] = set()
         self._recent: dict[MessageId, tuple[Entry, int | None]] = {}
+        self._fresh: dict[MessageId, bytes] = {}
         self._doubtful: list[MessageId] = []
         self._in_trouble = False
         self._is_closed = False
@@ -229,7 +232,8 @@ class SqliteSpool:
         found = self._find(message_id)
         if found is None:
             raise SpoolUnavailable(f"message {message_id} is not in the spool")
-        return self._reader.octets(message_id), found[1]
+        octets = self._fresh.get(message_id)
+        return (self._reader.octets(message_id) if octets is None else octets), found[1]
 
     def _find(self, message_id: MessageId) -> tuple[Entry, int | None] | None:
         self._check_open()
@@ -245,7 +249,9 @@ class SqliteSpool:
     def _remember(self, entry: Entry, file_bytes: int | None) -> None:
         if len(entry.progress) <= _FEW:
             if len(self._recent) >= _REMEMBERED:
-                del self._recent[next(iter(self._recent))]
+                oldest = next(iter(self._recent))
+                del self._recent[oldest]
+                self._fresh.pop(oldest, None)
             self._recent[entry.id] = entry, file_bytes
 
     # Settle.
@@ -310,11 +316,15 @@ class SqliteSpool:
             for name in (*change.removed, *[update[-1] for update in change.updates]):
                 self._settling.discard(name)
                 self._recent.pop(name, None)
+                self._fresh.pop(name, None)
             if change.fate is Fate.WRITTEN:
                 self._count += len(change.messages) - len(change.removed)
                 self._room.take(sum([2 * len(octets) for _, octets in change.contents]))
-                for entry, file_bytes in change.entries:
+                for (entry, file_bytes), (_, octets) in zip(change.entries, change.contents, strict=True):
                     self._remember(entry, file_bytes)
+                    if len(octets) <= _SMALL and entry.id in self._recent:
+                        # It will be read at once, by its first attempt.
+                        self._fresh[entry.id] = bytes(octets)
                 if change.finished_body is not None:
                     gone.append(change.finished_body)
             elif change.body is not None:
