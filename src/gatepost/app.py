@@ -169,9 +169,20 @@ class Worker:
 
         Idle clients hear 421; whatever is cut off stays in the spool, or its client has no 250 for it.
         """
-        deadline = self.clock.monotonic() + grace
         for listener in self.listeners:
             await listener.stop()
+        # Both at once: a delivery begun while the last clients are waited for might be cut off after its final dot.
+        await asyncio.gather(self._end_sessions(grace), self.scheduler.drain(grace))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.router.close()
+        await self.spool.close()
+        self.authority.close()
+        self.emit(ServerStopped(reason=reason))
+
+    async def _end_sessions(self, grace: float) -> None:
+        deadline = self.clock.monotonic() + grace
         for listener in self.listeners:
             listener.service.is_draining = True
             await listener.end_handshakes()
@@ -184,14 +195,6 @@ class Worker:
                 session.dismiss()
         for session in list(sessions):
             session.abort()
-        await self.scheduler.drain(max(deadline - self.clock.monotonic(), 0.0))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.router.close()
-        await self.spool.close()
-        self.authority.close()
-        self.emit(ServerStopped(reason=reason))
 
     def _open_authority(self, keys: Keys) -> Authority:
         config = self.config
