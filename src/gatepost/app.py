@@ -286,7 +286,7 @@ def _route(route: schema.Route, hostname: str) -> Route:
 
 def _transport(route: schema.Route, hostname: str) -> Transport:
     if route.transport == "sandbox":
-        return Sandbox(route.name, route.path)
+        return Sandbox(route.name, route.path, keep=route.keep)
     try:
         return SmartHost(
             route.name,
