@@ -189,3 +189,20 @@ async def test_trouble_in_the_middle_of_a_message_ends_the_session(start, monkey
         assert told(server, SessionClosed)[0].reason == "trouble in the middle of a message"
         assert server.worker.spool.count() == 0
         client.abort()
+
+
+async def test_a_client_that_reads_nothing_gains_no_time_by_sending(start):
+    async with start(limits={"idle_timeout": "1s"}) as server:
+        client = await log_in(server)
+        client.writer.transport.pause_reading()
+        [session] = server.worker.listeners[0].service.sessions
+        async with asyncio.timeout(10):
+            while not session._is_writing_paused:
+                client.writer.write(b"EHLO x\r\n" * 1_000)
+                await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while not told(server, SessionClosed):
+                client.writer.write(b"x")
+                await asyncio.sleep(0.1)
+        assert told(server, SessionClosed)[0].reason == "timed out"
+        client.abort()

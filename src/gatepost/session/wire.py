@@ -226,9 +226,10 @@ class Wire(SMTP):
             self._out.clear()
 
     async def _breathe(self) -> None:
-        """Wait while the client does not read what we wrote."""
+        """Wait while the client does not read what we wrote; what it sends meanwhile gives it no more time."""
+        deadline = self.loop.time() + self.patience
         while self._is_writing_paused and self.transport is not None:
-            await self._wait()
+            await self._wait(deadline)
 
     def close(self) -> None:
         """Write what was said, and hang up."""
