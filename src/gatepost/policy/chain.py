@@ -16,10 +16,14 @@ class Chain:
 
     Args:
         policies: all of them; each is asked at its own stage.
+
+    Attributes:
+        is_immediate: whether none of them waits for anybody before it judges.
     """
 
     def __init__(self, policies: Iterable[Policy]) -> None:
         ordered = tuple(policies)
+        self.is_immediate = not any(getattr(each, "waits", False) for each in ordered)
         self._stages = {stage: tuple([each for each in ordered if each.stage is stage]) for stage in Stage}
 
     async def check(self, stage: Stage, transaction: Transaction) -> Verdict:

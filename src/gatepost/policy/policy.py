@@ -20,7 +20,7 @@ class Stage(enum.Enum):
 
 
 class Policy(Protocol):
-    """One rule."""
+    """One rule.  One that asks somebody and waits for the answer says so with ``waits = True``."""
 
     name: str
     stage: Stage

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from aiosmtpd.smtp import Envelope as HandlerEnvelope
 from aiosmtpd.smtp import Session as HandlerSession
 
-from gatepost.errors import Malformed, Unavailable
+from gatepost.errors import Malformed, Misuse, Unavailable
 from gatepost.model import reply as replies
 from gatepost.model.envelope import Transaction
 from gatepost.model.identity import Identity
@@ -26,11 +26,14 @@ from gatepost.session.failures import reply_to
 from gatepost.session.hooks import Hooks
 from gatepost.session.service import Service
 from gatepost.session.state import State, refusal
-from gatepost.session.wire import Gone, Wire
+from gatepost.session.wire import LINE_LIMIT, Gone, Wire
 
 __all__ = ["Conversation"]
 
 _log = logging.getLogger("gatepost.session")
+
+# Commands that wait for nobody, unless a policy does.
+_AT_ONCE = frozenset({b"EHLO", b"MAIL", b"RCPT", b"RSET", b"NOOP"})
 
 
 class Conversation(Wire):
@@ -88,7 +91,7 @@ class Conversation(Wire):
         try:
             await self._converse()
         except Gone as gone:
-            self._end = self._end or str(gone)
+            self._end = str(gone)
             if gone.timed_out:
                 # RFC 5321 §3.8: 421 before we close.
                 self.reply(replies.TIMED_OUT)
@@ -124,6 +127,37 @@ class Conversation(Wire):
             if self.identity is None and self._is_idling():
                 break
             await self._answer_line(line)
+
+    def _answers_at_once(self) -> bool:
+        # Most commands wait for nobody.  Woken for each, the task would cost more than their answers.
+        buffer = self._buffer
+        end = buffer.find(b"\n")
+        if (
+            end != len(buffer) - 1  # a group of commands, or half a line
+            or end >= LINE_LIMIT
+            or self._discarding
+            or bytes(buffer[:4]).upper() not in _AT_ONCE
+            or self._is_writing_paused
+            or self.hooks
+            or self.service.is_draining
+            or not self.service.policies.is_immediate
+            or (self.identity is None and self._before_login >= self.service.limits.commands_before_login)
+        ):
+            return False
+        line = bytes(buffer[: end - 1 if buffer.endswith(b"\r\n") else end])
+        buffer.clear()
+        self._searched = 0
+        self._before_login += self.identity is None
+        answering = self._answer_line(line)
+        try:
+            answering.send(None)
+        except StopIteration:
+            self.flush()
+            self._answered_at = self.received_at
+            self._deadline = self.received_at + self.patience
+            return True
+        answering.close()
+        raise Misuse("a policy waited that is not said to")
 
     def _is_idling(self) -> bool:
         """Count a command without a login, and hang up after too many: nobody's log or loop is filled by strangers."""

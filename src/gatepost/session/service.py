@@ -23,7 +23,13 @@ __all__ = ["Limits", "Policies", "Service", "session_names"]
 
 
 class Policies(Protocol):
-    """Who may do what."""
+    """Who may do what.
+
+    Attributes:
+        is_immediate: whether no policy waits for anybody before it judges.
+    """
+
+    is_immediate: bool
 
     async def check(self, stage: Stage, transaction: Transaction) -> Verdict:
         """Ask every policy of *stage*; return the first no."""

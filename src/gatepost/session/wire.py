@@ -54,6 +54,8 @@ class Wire(SMTP):
         self._buffer = bytearray()
         self._searched = 0
         self._discarding = b""
+        self._answered_at = 0.0  # when a command was last answered at once
+        self._is_prompting = False  # the task waits for a command, and for nothing else
         self._out: list[bytes] = []
         self._data: DataReader | None = None
         self._backlog: Incoming | None = None
@@ -84,7 +86,8 @@ class Wire(SMTP):
             self._buffer += data
             if len(self._buffer) > _BUFFER_LIMIT:
                 self._pause_reading()
-            self._wake()
+            if not (self._is_prompting and self._answers_at_once()):
+                self._wake()
             return
         rest = reader.feed(data)
         if reader.fault is not None and self._backlog is not None:
@@ -99,6 +102,10 @@ class Wire(SMTP):
             self._wake()
         elif self._deadline is not math.inf:
             self._deadline = self.received_at + self.patience
+
+    def _answers_at_once(self) -> bool:
+        """Answer what came here and now, if that can be done without the task; tell whether it was."""
+        return False
 
     def eof_received(self) -> bool:
         """Note that nothing more comes; in clear, what came is still answered."""
@@ -145,7 +152,8 @@ class Wire(SMTP):
             Gone: none comes.
         """
         buffer = self._buffer
-        deadline = None
+        deadline: float | None = None
+        began = 0.0
         while True:
             end = buffer.find(b"\n", self._searched)
             if end >= 0:
@@ -168,8 +176,14 @@ class Wire(SMTP):
             if self._has_eof:
                 raise Gone
             # RFC 5321 §4.5.3.2.7: we wait for a whole line; one that comes octet by octet is given no more time.
-            deadline = deadline or self.loop.time() + self.patience
-            await self._wait(deadline)
+            if deadline is None or self._answered_at > began:
+                began = self.loop.time()
+                deadline = began + self.patience
+            self._is_prompting = not in_exchange
+            try:
+                await self._wait(deadline)
+            finally:
+                self._is_prompting = False
 
     async def read_data(self, reader: DataReader, incoming: Incoming) -> None:
         """Read a message to its end, no faster than *incoming* can keep it; its faults are in *reader* then.
