@@ -137,6 +137,7 @@ class Conversation(Wire):
             or end >= LINE_LIMIT
             or self._discarding
             or bytes(buffer[:4]).upper() not in _AT_ONCE
+            or buffer[4] not in b" \r\n"  # an unknown command may end the session, which is the task's to do
             or self._is_writing_paused
             or self.hooks
             or self.service.is_draining
