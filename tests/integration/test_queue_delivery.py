@@ -85,9 +85,9 @@ class Station:
         return receipt.id
 
     async def until_empty(self, seconds: float = 20.0) -> None:
-        """Wait until nothing lies in the spool."""
+        """Wait until nothing lies in the spool, and what was done is told: the commit comes before the events."""
         async with asyncio.timeout(seconds):
-            while self.spool.count():
+            while self.spool.count() or self.scheduler.in_flight:
                 await asyncio.sleep(0.01)
 
 
