@@ -92,25 +92,26 @@ async def test_a_line_that_never_ends_is_given_no_more_time_than_silence(start, 
 
 async def test_a_listener_outlives_all_that_accept_can_say(start, monkeypatch, caplog):
     async with start() as server:
-        loop = asyncio.get_running_loop()
         listener = server.worker.listeners[0]
         said = [errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ECONNABORTED, errno.EMFILE]
 
         class Sulking:
-            """The event loop, but for what it says of a connection."""
+            """The listening socket, but for what it says of a connection."""
+
+            def __init__(self, sock):
+                self._sock = sock
 
             def __getattr__(self, name):
-                return getattr(loop, name)
+                return getattr(self._sock, name)
 
-            async def sock_accept(self, sock):
+            def accept(self):
                 if said:
                     number = said.pop(0)
                     raise OSError(number, os.strerror(number))
-                return await loop.sock_accept(sock)
+                return self._sock.accept()
 
-        monkeypatch.setattr("gatepost.listener.listener.asyncio.get_running_loop", Sulking)
-        listener._accepting.cancel()
-        listener.start()
+        monkeypatch.setattr(listener, "socket", Sulking(listener.socket))
+        monkeypatch.setattr("gatepost.listener.listener._RETRY_SECONDS", 0.01)
         client = await connect(server, "submission")
         assert (await client.reply()).startswith("220 ")
         assert not said

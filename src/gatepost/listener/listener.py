@@ -18,10 +18,14 @@ from gatepost.model import reply as replies
 from gatepost.observe.events import ConnectionRefused, HandshakeFailed
 from gatepost.session.service import Service
 from gatepost.session.smtp import SubmissionSession
+from gatepost.session.tls_transport import TlsTransport
 
 __all__ = ["Listener", "bind"]
 
 _BACKLOG = 1024
+# So many connections are taken before others have their turn.
+_AT_ONCE = 8
+_RETRY_SECONDS = 0.2
 # What accept() says of a connection that is gone again.
 _PASSING = {errno.ECONNABORTED, errno.EPROTO, errno.EINTR}
 
@@ -86,8 +90,9 @@ class Listener:
         self.service = service
         self._connections = connections
         self._implicit_tls = implicit_tls
-        self._accepting: asyncio.Task[None] | None = None
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+        self._opening: set[asyncio.Task[None]] = set()
+        self._handshakes: set[TlsTransport] = set()
 
     @property
     def port(self) -> int:
@@ -97,35 +102,43 @@ class Listener:
 
     def start(self) -> None:
         """Begin to accept."""
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+        self._retry = None
+        asyncio.get_running_loop().add_reader(self.socket, self._accept)
 
     async def stop(self) -> None:
         """Accept no more, and close the socket; sessions go on."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
-            self._accepting = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        asyncio.get_running_loop().remove_reader(self.socket)
         self.socket.close()
 
     async def end_handshakes(self) -> None:
         """Give up the connections that have no session yet."""
-        for task in self._handshakes:
+        for task in self._opening:
             task.cancel()
-        await asyncio.gather(*self._handshakes, return_exceptions=True)
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        for handshake in list(self._handshakes):
+            handshake.abort()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
+    def _accept(self) -> None:
+        """Take connections that wait, some at a time."""
+        for _ in range(_AT_ONCE):
             try:
-                connection, peer = await loop.sock_accept(self.socket)
+                connection, peer = self.socket.accept()
+            except BlockingIOError:
+                return
             except OSError as error:
                 if error.errno in _PASSING:
                     continue
                 # Out of descriptors or memory: the connection stays in the backlog until there is room.  Linux also
                 # tells of trouble of the network here (EPERM, ENETDOWN ...), and none of it may end the listener.
                 _log.error("cannot accept a connection: %s", error.strerror)
-                await asyncio.sleep(0.2)
-                continue
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self.socket)
+                self._retry = loop.call_later(_RETRY_SECONDS, self.start)
+                return
+            connection.setblocking(False)
             self._take(connection, peer[0])
 
     def _take(self, connection: socket.socket, address: str) -> None:
@@ -134,9 +147,13 @@ class Listener:
         if reason:
             self._turn_away(connection, address, reason)
             return
-        task = asyncio.get_running_loop().create_task(self._give_to_session(connection, address))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        loop = asyncio.get_running_loop()
+        session = SubmissionSession(self.service, loop=loop)
+        session.on_end = lambda: self._connections.leave(address)
+        protocol = session if self._implicit_tls is None else self._in_tls(self._implicit_tls, session, address)
+        task = loop.create_task(self._open(connection, session, protocol))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
 
     def _turn_away(self, connection: socket.socket, address: str, reason: str) -> None:
         self.service.emit(ConnectionRefused(listener=self.service.listener, peer=address, reason=reason))
@@ -146,28 +163,29 @@ class Listener:
                 with contextlib.suppress(OSError):
                     connection.send(bytes(replies.TOO_MANY_CONNECTIONS))
 
-    async def _give_to_session(self, connection: socket.socket, address: str) -> None:
-        loop = asyncio.get_running_loop()
+    def _in_tls(self, context: ssl.SSLContext, session: SubmissionSession, address: str) -> TlsTransport:
+        """Put TLS before a session, which begins when the handshake is over."""
         service = self.service
-        session = SubmissionSession(service, loop=loop)
-        session.on_end = lambda: self._connections.leave(address)
-        try:
-            if self._implicit_tls is None:
-                await loop.connect_accepted_socket(lambda: session, connection)
-            else:
-                await loop.connect_accepted_socket(
-                    lambda: session,
-                    connection,
-                    ssl=self._implicit_tls,
-                    ssl_handshake_timeout=service.limits.handshake_patience,
-                    ssl_shutdown_timeout=5.0,
-                )
-        except (OSError, EOFError) as error:
+
+        def done(error: OSError | None) -> None:
+            self._handshakes.discard(tls)
+            if error is None:
+                session.connection_made(tls)
+                return
             reason = str(error) or type(error).__name__
             service.emit(
                 HandshakeFailed(session=session.id, listener=service.listener, peer=address, reason=reason[:200])
             )
-        finally:
-            if not session.has_begun:
-                connection.close()
-                session.end()
+            session.end()
+
+        tls = TlsTransport(context, session, service.limits.handshake_patience, done)
+        self._handshakes.add(tls)
+        return tls
+
+    async def _open(self, connection: socket.socket, session: SubmissionSession, protocol: asyncio.Protocol) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
+        except OSError as error:
+            _log.error("cannot open a connection: %s", error.strerror)
+            connection.close()
+            session.end()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gatepost.model import reply as replies
 from gatepost.observe.events import HandshakeFailed
+from gatepost.session.tls_transport import TlsTransport
 
 if TYPE_CHECKING:
     from gatepost.session.conversation import Conversation
@@ -30,7 +32,7 @@ async def start_tls(session: Conversation, argument: str) -> None:
     if context is None or transport is None:
         session.refuse(replies.TLS_UNAVAILABLE, "STARTTLS", "no certificate")
         return
-    # RFC 3207 §6: what came after the command in clear is an injection.  From here to `start_tls` nothing else runs,
+    # RFC 3207 §6: what came after the command in clear is an injection.  From here to `set_protocol` nothing else runs,
     # so that no octet can slip between.
     transport.pause_reading()
     if session.has_input:
@@ -39,21 +41,29 @@ async def start_tls(session: Conversation, argument: str) -> None:
         return
     session.reply(replies.START_TLS)
     session.flush()
+    established = session.loop.create_future()
+
+    def done(reason: OSError | None) -> None:
+        if established.done():
+            return  # the session has ended meanwhile
+        if reason is None:
+            established.set_result(None)
+        else:
+            established.set_exception(reason)
+
+    # From here on nothing is said in clear.
+    session.transport = tls = TlsTransport(context, session, session.service.limits.handshake_patience, done)
+    tls.connection_made(transport)
+    transport.set_protocol(tls)
+    transport.resume_reading()
     try:
-        session.transport = await session.loop.start_tls(
-            transport,
-            session,
-            context,
-            server_side=True,
-            ssl_handshake_timeout=session.service.limits.handshake_patience,
-            ssl_shutdown_timeout=5.0,
-        )
-    except (OSError, EOFError) as error:
+        await established
+    except OSError as error:
         _fail(session, str(error) or type(error).__name__)
         return
-    if session.transport is None:
-        _fail(session, "connection lost")
-        return
+    except asyncio.CancelledError:
+        tls.abort()
+        raise
     # RFC 3207 §4.2: all that was learned in clear is forgotten, the name of the client, too.
     session.forget_everything()
 
@@ -66,7 +76,5 @@ def _fail(session: Conversation, reason: str) -> None:
         )
     )
     session.hang_up("tls handshake failed")
-    if session.transport is not None:
-        session.transport.abort()
     session.transport = None
     session.end()

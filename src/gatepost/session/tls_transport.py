@@ -1,0 +1,258 @@
+"""TLS between a socket's transport and a session: OpenSSL on two memory buffers (RFC 8446).
+
+In place of the event loop's own layer, because its buffers grow with what passes and never shrink, and because what
+waits to be said is said together here: the session ticket with the first reply, the closing alert with the last one.
+The same on asyncio and uvloop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+__all__ = ["TlsTransport"]
+
+# RFC 8446 §5.1: the most that one record carries.  OpenSSL's buffers stay as large as what they once held.
+_SLICE: Final = 16_384
+
+
+class TlsTransport(asyncio.Transport, asyncio.Protocol):
+    """The server's side of TLS: a protocol to the transport below, a transport to the protocol above.
+
+    Nothing of the protocol above is called before the handshake has come to its end.
+
+    Args:
+        context: of the listener.
+        protocol: who gets what comes, and hears of the end.
+        patience: how long the handshake may take, in seconds.
+        done: called once: with None when there is TLS, before the first octet that came in it; or with the reason why
+            there is none, and then nobody hears of anything more.
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        protocol: asyncio.Protocol,
+        patience: float,
+        done: Callable[[OSError | None], None],
+    ) -> None:
+        super().__init__()
+        self._protocol = protocol
+        self._patience = patience
+        self._done: Callable[[OSError | None], None] | None = done
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._below: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._held = b""  # what came while the protocol had paused reading
+        self._is_up = False
+        self._is_paused = False
+        self._is_closing = False
+
+    # What the transport below tells us
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the client's part of the handshake."""
+        self._below = cast("asyncio.Transport", transport)
+        self._timer = asyncio.get_running_loop().call_later(self._patience, self._time_out)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came over the network."""
+        if self._is_paused:
+            self._held += data
+        elif len(data) <= _SLICE:
+            self._take(data)
+        else:
+            self._take_slices(data)
+
+    def _take_slices(self, data: bytes) -> None:
+        view = memoryview(data)
+        for start in range(0, len(data), _SLICE):
+            if self._is_paused:
+                self._held = bytes(view[start:])
+                return
+            self._take(view[start : start + _SLICE])
+
+    def _take(self, data: bytes | memoryview) -> None:
+        if self._is_closing:
+            return
+        self._incoming.write(data)
+        if self._is_up or self._shake_hands():
+            self._read()
+
+    def _read(self) -> None:
+        """Hand on what is there, to the end or until the protocol pauses."""
+        incoming, receive = self._incoming, self._protocol.data_received
+        while incoming.pending and not self._is_paused and not self._is_closing:
+            try:
+                octets = self._tls.read(_SLICE)
+            except ssl.SSLWantReadError:
+                return  # half a record
+            except ssl.SSLError:
+                # RFC 8446 §6.2: the client is told of a fatal error, and nothing more is sent.
+                self._flush()
+                self.abort()
+                return
+            if not octets:
+                self._end_of_input()
+                return
+            receive(octets)
+
+    def _shake_hands(self) -> bool:
+        """Go on with the handshake; tell whether it is over and well."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        except OSError as error:
+            self._give_up(error)
+            return False
+        # All that OpenSSL has to say now in TLS 1.3 is a ticket, which can go with the first reply.
+        if self._tls.version() != "TLSv1.3":
+            self._flush()
+        self._is_up = True
+        self._tell(None)
+        return True
+
+    def _time_out(self) -> None:
+        self._give_up(TimeoutError(f"no handshake within {self._patience:g} s"))
+
+    def _give_up(self, reason: OSError) -> None:
+        self._is_closing = True
+        self._flush()  # RFC 8446 §6.2: the alert that says why
+        if self._below is not None:
+            self._below.close()
+        self._tell(reason)
+
+    def _tell(self, reason: OSError | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        done, self._done = self._done, None
+        if done is not None:
+            done(reason)
+
+    def eof_received(self) -> bool:
+        """Note that nothing more comes; without a closing alert (RFC 8446 §6.1) it may have been cut off."""
+        if self._is_closing:
+            return False
+        if not self._is_up:
+            self._give_up(ConnectionResetError("the client hung up in the handshake"))
+            return False
+        return self._end_of_input()
+
+    def _end_of_input(self) -> bool:
+        goes_on = bool(self._protocol.eof_received())
+        if not goes_on:
+            self.close()
+        return goes_on
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Pass the end on."""
+        self._is_closing = True
+        self._below = None
+        if self._is_up:
+            self._protocol.connection_lost(error)
+        else:
+            self._tell(ConnectionResetError(str(error or "the client hung up in the handshake")))
+
+    def pause_writing(self) -> None:
+        """Pass it on: the client does not read."""
+        if self._is_up:
+            self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        if self._is_up:
+            self._protocol.resume_writing()
+
+    # What the protocol above asks for
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send *data*; there is nothing to send it in before the handshake is over, and after `close`."""
+        if self._is_closing or not self._is_up:
+            return
+        if len(data) <= _SLICE:
+            self._tls.write(data)
+        else:
+            view = memoryview(data)
+            for start in range(0, len(data), _SLICE):
+                self._tls.write(view[start : start + _SLICE])
+                self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending and self._below is not None:
+            self._below.write(self._outgoing.read())
+
+    def close(self) -> None:
+        """Send what was written and the closing alert (RFC 8446 §6.1), then hang up; nothing more is received."""
+        if self._is_closing or self._below is None:
+            return
+        self._is_closing = True
+        if self._is_up:
+            with contextlib.suppress(ssl.SSLError):  # it would wait for the client's own alert
+                self._tls.unwrap()
+        self._flush()
+        self._below.close()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._is_closing = True
+        if self._below is not None:
+            self._below.abort()
+
+    def is_closing(self) -> bool:
+        """Tell whether it is closed, or about to be."""
+        return self._is_closing
+
+    def pause_reading(self) -> None:
+        """Hand nothing more on for a while."""
+        self._is_paused = True
+        if self._below is not None:
+            self._below.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Hand on what came meanwhile, and then what comes."""
+        self._is_paused = False
+        if self._held or self._incoming.pending:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        elif self._below is not None:
+            self._below.resume_reading()
+
+    def _go_on(self) -> None:
+        if self._is_paused:
+            return
+        self._read()
+        held, self._held = self._held, b""
+        self.data_received(held)
+        if not self._is_paused and self._below is not None:
+            self._below.resume_reading()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many octets wait to be sent."""
+        return 0 if self._below is None else self._below.get_write_buffer_size()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Say when the protocol is told to pause."""
+        if self._below is not None:
+            self._below.set_write_buffer_limits(high, low)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol above."""
+        return self._protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Let another protocol take the place above."""
+        self._protocol = cast("asyncio.Protocol", protocol)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return a fact of the connection: `ssl_object`, or what the transport below knows."""
+        if name == "ssl_object":
+            return self._tls
+        return default if self._below is None else self._below.get_extra_info(name, default)
