@@ -32,7 +32,9 @@ def run_and_kill(folder: Path, seed: int, seconds: float) -> list[list[str]]:
         try:
             end = None
             while end is None or time.monotonic() < end:
-                ready, _, _ = select.select([child.stdout], [], [], 30.0 if end is None else max(end - time.monotonic(), 0))
+                ready, _, _ = select.select(
+                    [child.stdout], [], [], 30.0 if end is None else max(end - time.monotonic(), 0)
+                )
                 if ready:
                     written += os.read(child.stdout.fileno(), 65536)
                     assert child.poll() is None, "the traffic ended by itself"

@@ -48,9 +48,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._below: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._held = b""  # what came while the protocol had paused reading
         self._is_up = False
-        self._is_paused = False
         self._is_closing = False
 
     # What the transport below tells us
@@ -61,46 +59,46 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(self._patience, self._time_out)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came over the network."""
-        if self._is_paused:
-            self._held += data
-        elif len(data) <= _SLICE:
-            self._take(data)
+        """Take what came over the network, and hand on at once all that it held."""
+        pieces: list[bytes] = []
+        end: Callable[[], object] | None = None
+        if len(data) <= _SLICE:
+            end = self._decrypt(data, pieces)
         else:
-            self._take_slices(data)
+            view = memoryview(data)
+            for start in range(0, len(data), _SLICE):
+                end = self._decrypt(view[start : start + _SLICE], pieces)
+                if end is not None:
+                    break
+        if pieces:
+            self._protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if end is not None:
+            end()
 
-    def _take_slices(self, data: bytes) -> None:
-        view = memoryview(data)
-        for start in range(0, len(data), _SLICE):
-            if self._is_paused:
-                self._held = bytes(view[start:])
-                return
-            self._take(view[start : start + _SLICE])
-
-    def _take(self, data: bytes | memoryview) -> None:
+    def _decrypt(self, data: bytes | memoryview, pieces: list[bytes]) -> Callable[[], object] | None:
+        """Append what *data* holds; return what is to be done after that, if it was the last that can come."""
         if self._is_closing:
-            return
-        self._incoming.write(data)
-        if self._is_up or self._shake_hands():
-            self._read()
-
-    def _read(self) -> None:
-        """Hand on what is there, to the end or until the protocol pauses."""
-        incoming, receive = self._incoming, self._protocol.data_received
-        while incoming.pending and not self._is_paused and not self._is_closing:
+            return None
+        incoming = self._incoming
+        incoming.write(data)
+        if not self._is_up and not self._shake_hands():
+            return None
+        while incoming.pending:
             try:
                 octets = self._tls.read(_SLICE)
             except ssl.SSLWantReadError:
-                return  # half a record
+                return None  # half a record
             except ssl.SSLError:
-                # RFC 8446 §6.2: the client is told of a fatal error, and nothing more is sent.
-                self._flush()
-                self.abort()
-                return
+                return self._break_off
             if not octets:
-                self._end_of_input()
-                return
-            receive(octets)
+                return self._end_of_input
+            pieces.append(octets)
+        return None
+
+    def _break_off(self) -> None:
+        """Tell the client of a fatal error, and send nothing more (RFC 8446 §6.2)."""
+        self._flush()
+        self.abort()
 
     def _shake_hands(self) -> bool:
         """Go on with the handshake; tell whether it is over and well."""
@@ -117,7 +115,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._flush()
         self._is_up = True
         self._tell(None)
-        return True
+        return not self._is_closing
 
     def _time_out(self) -> None:
         self._give_up(TimeoutError(f"no handshake within {self._patience:g} s"))
@@ -139,14 +137,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note that nothing more comes; without a closing alert (RFC 8446 §6.1) it may have been cut off."""
-        if self._is_closing:
-            return False
-        if not self._is_up:
+        if not self._is_up and not self._is_closing:
             self._give_up(ConnectionResetError("the client hung up in the handshake"))
-            return False
         return self._end_of_input()
 
     def _end_of_input(self) -> bool:
+        if self._is_closing:
+            return False
         goes_on = bool(self._protocol.eof_received())
         if not goes_on:
             self.close()
@@ -212,26 +209,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return self._is_closing
 
     def pause_reading(self) -> None:
-        """Hand nothing more on for a while."""
-        self._is_paused = True
+        """Receive nothing more for a while."""
         if self._below is not None:
             self._below.pause_reading()
 
     def resume_reading(self) -> None:
-        """Hand on what came meanwhile, and then what comes."""
-        self._is_paused = False
-        if self._held or self._incoming.pending:
-            asyncio.get_running_loop().call_soon(self._go_on)
-        elif self._below is not None:
-            self._below.resume_reading()
-
-    def _go_on(self) -> None:
-        if self._is_paused:
-            return
-        self._read()
-        held, self._held = self._held, b""
-        self.data_received(held)
-        if not self._is_paused and self._below is not None:
+        """Receive again."""
+        if self._below is not None:
             self._below.resume_reading()
 
     def get_write_buffer_size(self) -> int:

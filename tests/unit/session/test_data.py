@@ -136,7 +136,9 @@ def test_a_fault_from_outside_stops_the_keeping_but_not_the_reading():
     assert reader.fault == replies.SPOOL_FULL
 
 
-ALPHABET = st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r\n.", b"\r\n..", b"From: x", b"\xff", b"\r", b"\n"]))
+ALPHABET = st.lists(
+    st.sampled_from([b"\r\n", b".", b"a", b"\r\n.", b"\r\n..", b"From: x", b"\xff", b"\x85", b"\x0b", b"\r", b"\n"])
+)
 
 
 @given(ALPHABET, st.lists(st.integers(min_value=1, max_value=7)))
