@@ -133,7 +133,7 @@ class Worker:
         self.authority = self._open_authority(keys)
         await self.authority.refresh()
         self.spool = SqliteSpool(
-            config.spool_dir,
+            config.spool_dir / "0",
             clock=self.clock,
             reserve_bytes=config.reserve_bytes,
             inline_bytes=config.spool.inline_bytes,

@@ -56,7 +56,7 @@ async def test_a_client_that_hangs_up_leaves_nothing_behind(start, step, how):
         assert not worker.listeners[0].service.sessions
         await until(lambda: not [task for task in asyncio.all_tasks() if "session" in str(task.get_coro())])
         assert worker.spool.count() == 0
-        bodies = worker.config.spool_dir / "bodies"
+        bodies = worker.config.spool_dir / "0" / "bodies"
         await until(lambda: not list(bodies.iterdir()))  # a thread takes them away
         assert not server.troubles
         assert worker.listeners[0]._connections.count == 0

@@ -54,7 +54,7 @@ def list_entries(config: Config, sender: str | None, to_domain: str | None, limi
     from gatepost.queue.control import find
 
     selection = _selection(sender, to_domain)
-    reader = _open(config.spool_dir)
+    reader = _open(config.spool_dir / "0")
     if reader is None:
         print_rows([], _LIST, as_json)
         return
@@ -73,7 +73,7 @@ def show(config: Config, message_id: str, as_json: bool) -> None:
     """Show one message: its envelope, and how far each recipient is."""
     from gatepost.model.envelope import MessageId
 
-    reader = _open(config.spool_dir)
+    reader = _open(config.spool_dir / "0")
     if reader is None:
         raise Told(f"{message_id} is not in the queue")
     with reader:

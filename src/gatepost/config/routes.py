@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from gatepost.config.values import (
     DomainPattern,
@@ -16,6 +16,7 @@ from gatepost.config.values import (
     Name,
     SecretField,
     SecretFileField,
+    Table,
     Whole,
     wrong,
 )
@@ -24,10 +25,8 @@ from gatepost.model.identity import Secret
 __all__ = ["Match", "Route", "SandboxRoute", "SmarthostRoute", "covers"]
 
 
-class Match(BaseModel):
+class Match(Table):
     """Which mail a route takes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     recipient_domains: tuple[DomainPattern, ...] = Field(
         default=(),
@@ -61,9 +60,7 @@ def _covers_domains(earlier: tuple[str, ...], later: tuple[str, ...]) -> bool:
     return bool(later) and all(pattern in earlier or pattern.endswith(below) for pattern in later)
 
 
-class _Route(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Route(Table):
     name: Name = Field(description="Name of the route, for logs and commands.", examples=["smarthost"])
     match: Match = Field(
         default=Match(),

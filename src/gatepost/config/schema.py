@@ -11,13 +11,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator
 
+from gatepost.config.limits import Limits
 from gatepost.config.locate import Source
 from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
-from gatepost.config.values import Address, Duration, Hostname, Location, Name, Size, Whole, wrong
+from gatepost.config.values import Address, Duration, HostAndPort, Hostname, Location, Name, Size, Table, Whole, wrong
 
 __all__ = [
+    "Admin",
     "Argon2",
     "Auth",
     "Config",
@@ -48,17 +50,13 @@ def _system_name() -> str:
     return name if "." in name else socket.getfqdn()
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 def _distinct(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
     if values is not None and len(set(values)) < len(values):
         raise wrong("names something twice; write each once")
     return values
 
 
-class Listener(_Table):
+class Listener(Table):
     """A socket on which clients submit mail."""
 
     name: Name = Field(description="Name of the listener, for logs and credentials.", examples=["submissions"])
@@ -78,7 +76,7 @@ class Listener(_Table):
     _check_distinct = field_validator("mechanisms")(_distinct)
 
 
-class Tls(_Table):
+class Tls(Table):
     """TLS of the listeners."""
 
     certificate: Location | None = Field(
@@ -96,7 +94,7 @@ class Tls(_Table):
     )
 
 
-class Argon2(_Table):
+class Argon2(Table):
     """Cost of hashing a password that a person chose (argon2id, RFC 9106)."""
 
     memory_bytes: Size = Field(
@@ -109,7 +107,7 @@ class Argon2(_Table):
     lanes: Whole = Field(default=1, ge=1, le=64, description="Threads of one hash.")
 
 
-class Auth(_Table):
+class Auth(Table):
     """How clients log in."""
 
     mechanisms: tuple[Mechanism, ...] = Field(
@@ -148,14 +146,14 @@ class Auth(_Table):
     _check_distinct = field_validator("mechanisms")(_distinct)
 
 
-class SqliteStore(_Table):
+class SqliteStore(Table):
     """Accounts and credentials in an SQLite file."""
 
     type: Literal["sqlite"] = Field(description="Kind of store.", examples=["sqlite"])
     path: Location = Field(description="The database.", examples=["/var/lib/gatepost/accounts.db"])
 
 
-class Issuer(_Table):
+class Issuer(Table):
     """Somebody whose access tokens (JWT) we take."""
 
     issuer: _Text = Field(description="Issuer, exactly as in the token.", examples=["https://login.example.org/"])
@@ -182,7 +180,7 @@ class Issuer(_Table):
         return value
 
 
-class OAuth(_Table):
+class OAuth(Table):
     """Access tokens that clients bring."""
 
     issuers: tuple[Issuer, ...] = Field(
@@ -190,7 +188,7 @@ class OAuth(_Table):
     )
 
 
-class Policy(_Table):
+class Policy(Table):
     """What a login may do."""
 
     sender: Literal["enforce"] = Field(default="enforce", description="MAIL FROM must belong to the login.")
@@ -207,36 +205,7 @@ class Policy(_Table):
     )
 
 
-class Limits(_Table):
-    """How much, how many, how long."""
-
-    message_bytes: Size = Field(
-        default=25 * _MIB, ge=64 * _KIB, le=1024 * _MIB, description="Largest message, as sent."
-    )
-    header_bytes: Size = Field(default=256 * _KIB, ge=16 * _KIB, le=16 * _MIB, description="Largest header section.")
-    recipients: Whole = Field(default=100, ge=1, le=100_000, description="Recipients of one message.")
-    connections: Whole = Field(default=1000, ge=1, le=1_000_000, description="Connections at once.")
-    connections_per_address: Whole = Field(
-        default=50, ge=1, le=1_000_000, description="Connections at once from one IPv4 address or IPv6 /64."
-    )
-    handshake_timeout: Duration = Field(default=timedelta(seconds=30), description="How long a TLS handshake may take.")
-    login_timeout: Duration = Field(
-        default=timedelta(minutes=1), description="How long to wait for the next command before login."
-    )
-    idle_timeout: Duration = Field(
-        default=timedelta(minutes=5), description="How long to wait for the next command after login."
-    )
-    data_timeout: Duration = Field(default=timedelta(minutes=3), description="How long to wait for more of a message.")
-
-    @field_validator("handshake_timeout", "login_timeout", "idle_timeout", "data_timeout")
-    @classmethod
-    def _long_enough(cls, value: timedelta) -> timedelta:
-        if value < timedelta(seconds=1):
-            raise wrong("is too short for any client; write a second at least")
-        return value
-
-
-class Queue(_Table):
+class Queue(Table):
     """When mail is tried again, and for how long."""
 
     retry: tuple[Duration, ...] = Field(
@@ -261,7 +230,7 @@ class Queue(_Table):
         return value
 
 
-class Spool(_Table):
+class Spool(Table):
     """Where accepted mail lies: below state_dir."""
 
     inline_bytes: Size = Field(
@@ -275,7 +244,18 @@ class Spool(_Table):
     )
 
 
-class Observe(_Table):
+class Admin(Table):
+    """A process beside the workers, for health checks and metrics over HTTP."""
+
+    listen: HostAndPort | None = Field(
+        default=None,
+        description="IP address and port on which it serves /health/live, /health/ready and /metrics, to everybody who "
+        "reaches it; there is no such process if not given.",
+        examples=["127.0.0.1:8025"],
+    )
+
+
+class Observe(Table):
     """What is logged."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -287,9 +267,15 @@ class Observe(_Table):
     log_file: Location | None = Field(
         default=None, description="File to append to; standard output if not given.", examples=["/var/log/gatepost.log"]
     )
+    audit_file: Location | None = Field(
+        default=None,
+        description="File to append the audit trail to: logins and accepted mail, a JSON object a line, each with the "
+        "hash of the one before of its process.  None is kept if not given.",
+        examples=["/var/log/gatepost-audit.log"],
+    )
 
 
-class Config(_Table):
+class Config(Table):
     """The whole configuration."""
 
     hostname: Hostname = Field(
@@ -306,6 +292,12 @@ class Config(_Table):
         default_factory=lambda data: data.get("state_dir", Path()) / "secret.key",
         description="Key that seals what the stores keep, made at the first start; state_dir/secret.key if not given.",
         examples=["/var/lib/gatepost/secret.key"],
+    )
+    workers: Whole = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that take and deliver mail; 0 is one for each core there is for us.",
     )
     listener: tuple[Listener, ...] = Field(
         default=(
@@ -331,6 +323,7 @@ class Config(_Table):
     queue: Queue = Field(default=Queue(), description="When mail is tried again.")
     spool: Spool = Field(default=Spool(), description="Where accepted mail lies.")
     observe: Observe = Field(default=Observe(), description="What is logged.")
+    admin: Admin = Field(default=Admin(), description="Health checks and metrics over HTTP.")
 
     _source: Source = PrivateAttr(default_factory=Source)
 
@@ -341,8 +334,13 @@ class Config(_Table):
 
     @property
     def spool_dir(self) -> Path:
-        """Folder of the one worker's spool."""
-        return self.state_dir / "spool" / "0"
+        """Folder of the spools: one each, named by number."""
+        return self.state_dir / "spool"
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the workers' sockets."""
+        return self.state_dir / "run"
 
     @property
     def reserve_bytes(self) -> int:

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     PlainSerializer,
     PlainValidator,
     Strict,
@@ -30,6 +32,7 @@ __all__ = [
     "Duration",
     "Flag",
     "Host",
+    "HostAndPort",
     "Hostname",
     "Location",
     "Name",
@@ -37,6 +40,7 @@ __all__ = [
     "SecretFile",
     "SecretFileField",
     "Size",
+    "Table",
     "Whole",
     "print_duration",
     "print_size",
@@ -57,6 +61,12 @@ _BYTES = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LONGEST = dt.timedelta(days=366)
 _SECRET_LIMIT = 65536
+
+
+class Table(BaseModel):
+    """A table of the file: keys that it does not have are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def wrong(text: str) -> PydanticCustomError:
@@ -152,6 +162,17 @@ def _check_address(value: str) -> str:
         raise wrong('is no IP address; write one such as 127.0.0.1 or ::1, or "*" for all') from None
 
 
+def _check_host_and_port(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    try:
+        ipaddress.ip_address(host[1:-1] if host[:1] == "[" and host[-1:] == "]" else host)
+        if not (port.isascii() and port.isdigit() and int(port) <= 65535) or ("[" in host) != (":" in host):
+            raise ValueError
+    except ValueError:
+        raise wrong("is no IP address with a port; write one such as 127.0.0.1:8025 or [::1]:8025") from None
+    return value
+
+
 def _locate(value: Path, info: ValidationInfo) -> Path:
     """A relative path is meant from the folder of the configuration file, wherever the server is started."""
     folder = (info.context or {}).get("folder")
@@ -226,6 +247,7 @@ Flag = Annotated[bool, Strict()]
 Name = Annotated[str, AfterValidator(_check_name)]
 DomainPattern = Annotated[str, AfterValidator(_check_domain_pattern)]
 Host = Annotated[str, AfterValidator(_check_host)]
+HostAndPort = Annotated[str, AfterValidator(_check_host_and_port)]
 Hostname = Annotated[str, AfterValidator(_check_hostname)]
 Address = Annotated[str, AfterValidator(_check_address)]
 Location = Annotated[Path, AfterValidator(_locate)]

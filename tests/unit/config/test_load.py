@@ -42,7 +42,7 @@ def test_defaults_are_those_of_a_submission_server(tmp_path: Path) -> None:
     assert config.state_dir == Path("/var/lib/gatepost")
     assert config.secret_key_file == Path("/var/lib/gatepost/secret.key")
     assert [store.path for store in config.store] == [Path("/var/lib/gatepost/accounts.db")]
-    assert config.spool_dir == Path("/var/lib/gatepost/spool/0")
+    assert config.spool_dir == Path("/var/lib/gatepost/spool")
     assert config.limits.message_bytes == 26_214_400
     assert config.tls.minimum_version == "TLSv1.2"
     assert config.policy.null_sender == "deny"

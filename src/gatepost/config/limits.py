@@ -1,0 +1,42 @@
+"""The table ``[limits]``: how much, how many, how long."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field, field_validator
+
+from gatepost.config.values import Duration, Size, Table, Whole, wrong
+
+__all__ = ["Limits"]
+
+_KIB, _MIB = 1 << 10, 1 << 20
+
+
+class Limits(Table):
+    """How much, how many, how long."""
+
+    message_bytes: Size = Field(
+        default=25 * _MIB, ge=64 * _KIB, le=1024 * _MIB, description="Largest message, as sent."
+    )
+    header_bytes: Size = Field(default=256 * _KIB, ge=16 * _KIB, le=16 * _MIB, description="Largest header section.")
+    recipients: Whole = Field(default=100, ge=1, le=100_000, description="Recipients of one message.")
+    connections: Whole = Field(default=1000, ge=1, le=1_000_000, description="Connections at once.")
+    connections_per_address: Whole = Field(
+        default=50, ge=1, le=1_000_000, description="Connections at once from one IPv4 address or IPv6 /64."
+    )
+    handshake_timeout: Duration = Field(default=timedelta(seconds=30), description="How long a TLS handshake may take.")
+    login_timeout: Duration = Field(
+        default=timedelta(minutes=1), description="How long to wait for the next command before login."
+    )
+    idle_timeout: Duration = Field(
+        default=timedelta(minutes=5), description="How long to wait for the next command after login."
+    )
+    data_timeout: Duration = Field(default=timedelta(minutes=3), description="How long to wait for more of a message.")
+
+    @field_validator("handshake_timeout", "login_timeout", "idle_timeout", "data_timeout")
+    @classmethod
+    def _long_enough(cls, value: timedelta) -> timedelta:
+        if value < timedelta(seconds=1):
+            raise wrong("is too short for any client; write a second at least")
+        return value
