@@ -1,8 +1,7 @@
-"""The one place where the parts are joined: a worker, from its configuration to its end.
+"""The one place where the parts are joined: a worker, from its configuration through reloads to its end.
 
-Sockets and TLS contexts are made before (`open_sockets`, `tls_context`), so that a parent process can make them once
-for all its workers.  The order of `start` is the way of a message backwards: nothing accepts before all behind it
-stands; `stop` goes the other way.
+Sockets and TLS contexts are made before (`open_sockets`, `tls_context`), by the parent of all workers.  The order of
+`start` is the way of a message backwards: nothing accepts before all behind it stands; `stop` goes the other way.
 """
 
 from __future__ import annotations
@@ -12,37 +11,24 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from gatepost import __version__
-from gatepost.errors import ConfigError
+from gatepost import parts
+from gatepost.errors import ConfigError, SpoolUnavailable
 from gatepost.identity.authority import Authority
-from gatepost.identity.bearer import Issuer, TokenVerifier
-from gatepost.identity.jwks import from_file, from_url
-from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
-from gatepost.identity.stores.sqlite import SqliteStore
-from gatepost.identity.verifiers import Argon2
 from gatepost.listener.limits import Connections
 from gatepost.listener.listener import Listener, bind
-from gatepost.listener.tls import server_context
+from gatepost.listener.tls import KeyPair, load_pair, read_pair, server_context
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
-from gatepost.observe.events import ServerStarted, ServerStopped
+from gatepost.observe.events import ConfigReloaded, SpoolTroubled, WorkerStarted, WorkerStopped
 from gatepost.policy.chain import Chain
-from gatepost.policy.null_sender import NullSender
-from gatepost.policy.policy import Policy
-from gatepost.policy.recipient import RecipientLimit
-from gatepost.policy.sender import HeaderFrom, OwnSender
-from gatepost.policy.size import DeclaredSize
-from gatepost.queue.limits import Limits as QueueLimits
-from gatepost.queue.retry import Schedule
+from gatepost.queue.mail_queue import MailQueue
 from gatepost.queue.scheduler import Scheduler
-from gatepost.relay.router import Match, Route, Router, parse_domain_pattern
-from gatepost.relay.sandbox import Sandbox
-from gatepost.relay.smarthost import SmartHost, TlsMode
-from gatepost.relay.transport import Transport
-from gatepost.sasl.registry import MECHANISMS
+from gatepost.relay.router import Router
+from gatepost.session.conversation import Conversation
 from gatepost.session.service import Limits, Service
 from gatepost.spool.sqlite import SqliteSpool
 from gatepost.state.keys import Keys, load_keys
@@ -50,9 +36,13 @@ from gatepost.state.keys import Keys, load_keys
 if TYPE_CHECKING:
     from gatepost.config import schema
 
-__all__ = ["RealClock", "Worker", "open_sockets", "tls_context"]
+__all__ = ["RealClock", "Worker", "key_pair", "open_sockets", "tls_context"]
 
 _log = logging.getLogger("gatepost.app")
+
+_TURN = 0.02  # how often is looked whether those who are waited for have ended
+_FAREWELL_TURNS = 50  # for what was said last to reach its client
+_RETIREMENT = 30.0  # for deliveries that began on a route that is no more, or changed
 
 
 class RealClock:
@@ -80,19 +70,27 @@ def open_sockets(config: schema.Config) -> list[socket.socket]:
     return sockets
 
 
+def key_pair(config: schema.Config) -> KeyPair:
+    """Read certificate and key of the listeners.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    if config.tls.certificate is None:
+        raise ConfigError(
+            "tls.certificate: is missing; clients log in over TLS only.  Name a certificate and its key, "
+            "or make one for tests: gatepost cert dev"
+        )
+    return read_pair(config.tls.certificate, config.tls.key)
+
+
 def tls_context(config: schema.Config) -> ssl.SSLContext:
     """Make the TLS context of the listeners.
 
     Raises:
         ConfigError: there is no certificate, or it cannot be used.
     """
-    tls = config.tls
-    if tls.certificate is None:
-        raise ConfigError(
-            "tls.certificate: is missing; clients log in over TLS only.  Name a certificate and its key, "
-            "or make one for tests: gatepost cert dev"
-        )
-    return server_context(tls.certificate, tls.key, minimum_version=tls.minimum_version)
+    return server_context(key_pair(config), minimum_version=config.tls.minimum_version)
 
 
 class Worker:
@@ -104,6 +102,14 @@ class Worker:
         context: TLS of the listeners.
         emit: hears of every fact.
         clock: what time it is.
+        number: which worker it is.
+        folders: spools: its own first, then those that nobody else takes care of.
+        leaves_sockets: whether somebody else goes on accepting where it stops.
+
+    Attributes:
+        queues: its spools and what drives them; the first takes new mail.
+        generation: how often the configuration was loaded.
+        reload_error: why the last reload came to nothing; empty if it did not.
     """
 
     def __init__(
@@ -113,13 +119,42 @@ class Worker:
         context: ssl.SSLContext,
         emit: Emitter,
         clock: Clock | None = None,
+        *,
+        number: int = 0,
+        folders: Sequence[Path] = (),
+        leaves_sockets: bool = False,
     ) -> None:
         self.config = config
         self.clock: Clock = clock or RealClock()
         self.emit = emit
+        self.number = number
+        self.generation = 1
+        self.reload_error = ""
+        self.queues: list[MailQueue] = []
+        self.listeners: list[Listener] = []
         self._sockets = sockets
         self._context = context
-        self._tasks: list[asyncio.Task[None]] = []
+        self._folders = folders or (config.spool_dir / str(number),)
+        self._leaves_sockets = leaves_sockets
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    @property
+    def spool(self) -> SqliteSpool:
+        """Where new mail goes."""
+        spool = self.queues[0].spool
+        assert isinstance(spool, SqliteSpool)
+        return spool
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What delivers new mail."""
+        return self.queues[0].scheduler
+
+    @property
+    def sessions(self) -> set[Conversation]:
+        """The open sessions of all listeners."""
+        return self.listeners[0].service.sessions
 
     async def start(self) -> None:
         """Open everything, and accept.
@@ -129,181 +164,202 @@ class Worker:
             SpoolUnavailable: the spool is in use, or cannot be opened.
         """
         config = self.config
-        keys = load_keys(config.secret_key_file)
-        self.authority = self._open_authority(keys)
+        self._keys: Keys = load_keys(config.secret_key_file)
+        self.authority: Authority = parts.authority(config, self._keys, self.clock)
         await self.authority.refresh()
-        self.spool = SqliteSpool(
-            config.spool_dir / "0",
-            clock=self.clock,
-            reserve_bytes=config.reserve_bytes,
-            inline_bytes=config.spool.inline_bytes,
-            emit=self.emit,
-        )
-        self.router = Router([_route(each, config.hostname) for each in config.route])
-        self.scheduler = Scheduler(
-            self.spool,
-            self.router,
-            hostname=config.hostname,
-            clock=self.clock,
-            emit=self.emit,
-            schedule=Schedule(tuple(config.queue.retry), config.queue.give_up_after),
-            limits=QueueLimits(attempts=config.queue.attempts_at_once, per_route=config.queue.attempts_per_route),
-        )
-        self.listeners = self._make_listeners()
-        self._tasks = [
-            asyncio.create_task(self.scheduler.run(), name="queue"),
-            asyncio.create_task(self.authority.watch(), name="stores"),
-        ]
-        for task in self._tasks:
-            task.add_done_callback(_tell_of_end)
+        self._routes = parts.routes(config)
+        self.router = Router(self._routes.values())
+        self._open_queues()
+        self._make_listeners()
+        self._watch(self.authority.watch(), "stores")
+        for queue in self.queues:
+            self._watch(queue.scheduler.run(), f"queue {queue.number}")
         for listener in self.listeners:
             listener.start()
-        named = tuple(
-            f"{each.name} {each.address}:{listener.port}"
-            for each, listener in zip(config.listener, self.listeners, strict=True)
+        self.emit(WorkerStarted(worker=self.number))
+
+    def _open_queues(self) -> None:
+        config = self.config
+        for folder in self._folders:
+            try:
+                spool = SqliteSpool(
+                    folder,
+                    clock=self.clock,
+                    reserve_bytes=config.reserve_bytes,
+                    inline_bytes=config.spool.inline_bytes,
+                    emit=self.emit,
+                )
+            except SpoolUnavailable as error:
+                if not self.queues:
+                    raise
+                # Somebody else's, left over: new mail must not wait for it.
+                self.emit(SpoolTroubled(str(error)))
+                continue
+            scheduler = Scheduler(
+                spool,
+                self.router,
+                hostname=config.hostname,
+                clock=self.clock,
+                emit=self.emit,
+                schedule=parts.schedule(config),
+                limits=parts.queue_limits(config),
+            )
+            self.queues.append(MailQueue(int(folder.name) if folder.name.isdigit() else 0, spool, scheduler))
+
+    def _make_listeners(self) -> None:
+        config = self.config
+        limits = config.limits
+        connections = Connections(limits.connections, limits.connections_per_address)
+        policies, session_limits = parts.policies(config), parts.session_limits(config)
+        sessions: set[Conversation] = set()
+        for each, sock in zip(config.listener, self._sockets, strict=True):
+            service = self._service(each, policies, session_limits, sessions)
+            implicit = self._context if each.tls == "implicit" else None
+            self.listeners.append(Listener(sock, service, connections, implicit))
+
+    def _service(
+        self, listener: schema.Listener, policies: Chain, limits: Limits, sessions: set[Conversation]
+    ) -> Service:
+        return Service(
+            hostname=self.config.hostname,
+            listener=listener.name,
+            spool=self.spool,
+            authority=self.authority,
+            policies=policies,
+            emit=self.emit,
+            clock=self.clock,
+            wake=self.scheduler.wake,
+            tls_context=self._context if listener.tls == "starttls" else None,
+            limits=limits,
+            sessions=sessions,
         )
-        self.emit(ServerStarted(version=__version__, listeners=named))
+
+    def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Let *work* run for the whole life of the worker: it must not end unnoticed."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(_tell_of_end)
+
+    # Reload.
+
+    async def reload(self, config: schema.Config, pair: KeyPair) -> None:
+        """Go on with another configuration; sessions that are open keep what they began with.
+
+        Nothing changes if anything of it cannot be used.  What needs a restart stays as it was: listeners' names,
+        addresses, ports and kinds of TLS, the number of workers, and where state lies.
+
+        Raises:
+            ConfigError: something cannot be made as configured.
+            StoreUnavailable: a store cannot be opened.
+        """
+        routes = parts.routes(config, self._routes)
+        policies, limits = parts.policies(config), parts.session_limits(config)
+        authority = await self._new_authority(config)
+        load_pair(self._context, pair, minimum_version=config.tls.minimum_version)
+        # From here on nothing can fail.
+        old_routes, self._routes, self.config = self._routes, routes, config
+        self.router = Router(routes.values())
+        for queue in self.queues:
+            queue.scheduler.adapt(self.router, parts.schedule(config), parts.queue_limits(config))
+        self.spool.adapt(reserve_bytes=config.reserve_bytes, inline_bytes=config.spool.inline_bytes)
+        if authority is not self.authority:
+            self._retire(self._close_authority(self.authority))
+            self.authority = authority
+            self._watch(authority.watch(), "stores")
+        written = {each.name: each for each in config.listener}
+        for listener in self.listeners:
+            old = listener.service
+            listener.service = self._service(written[old.listener], policies, limits, old.sessions)
+        self.listeners[0].connections.adapt(config.limits.connections, config.limits.connections_per_address)
+        for key in old_routes.keys() - routes.keys():
+            self._retire(self._close_later(old_routes[key].transport.close()))
+        self.generation += 1
+        self.reload_error = ""
+        self.emit(ConfigReloaded(worker=self.number, generation=self.generation))
+
+    async def _new_authority(self, config: schema.Config) -> Authority:
+        """Return who knows about logins under *config*: the same as before, if nothing of it changed."""
+        old = self.config
+        names = [(each.name, each.mechanisms) for each in config.listener]
+        if (config.auth, config.store, config.oauth, names) == (
+            old.auth,
+            old.store,
+            old.oauth,
+            [(each.name, each.mechanisms) for each in old.listener],
+        ):
+            return self.authority
+        authority = parts.authority(config, self._keys, self.clock)
+        try:
+            await authority.refresh()
+        except BaseException:
+            authority.close()
+            raise
+        return authority
+
+    def _retire(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _close_later(self, closing: Coroutine[Any, Any, None]) -> None:
+        try:
+            await self.clock.sleep(_RETIREMENT)
+        finally:
+            await closing
+
+    async def _close_authority(self, authority: Authority) -> None:
+        """Close an authority once no session is left that may ask it."""
+        try:
+            while any(session.service.authority is authority for session in self.sessions):
+                await self.clock.sleep(1.0)
+        finally:
+            authority.close()
+
+    # The end.
 
     async def stop(self, grace: float = 20.0, reason: str = "asked to") -> None:
-        """Accept no more, let what is on its way come to its end for *grace* seconds, and close everything.
+        """Let what is on its way come to its end for *grace* seconds, and close everything.
 
-        Idle clients hear 421; whatever is cut off stays in the spool, or its client has no 250 for it.
+        New and idle clients hear 421 meanwhile, or wait in the backlog for who accepts next (`leaves_sockets`).
+        Whatever is cut off stays in the spool, or its client has no 250 for it.
         """
-        for listener in self.listeners:
-            await listener.stop()
+        if self._leaves_sockets:
+            for listener in self.listeners:
+                await listener.stop()
         # Both at once: a delivery begun while the last clients are waited for might be cut off after its final dot.
-        await asyncio.gather(self._end_sessions(grace), self.scheduler.drain(grace))
-        for task in self._tasks:
+        await asyncio.gather(self._end_sessions(grace), *[queue.scheduler.drain(grace) for queue in self.queues])
+        for task in (*self._tasks, *self._retiring):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._retiring, return_exceptions=True)
         await self.router.close()
-        await self.spool.close()
+        for queue in self.queues:
+            await queue.spool.close()
         self.authority.close()
-        self.emit(ServerStopped(reason=reason))
+        self.emit(WorkerStopped(worker=self.number, reason=reason))
 
     async def _end_sessions(self, grace: float) -> None:
+        if not self.listeners:
+            return
         deadline = self.clock.monotonic() + grace
         for listener in self.listeners:
             listener.service.is_draining = True
-            await listener.end_handshakes()
-        sessions = self.listeners[0].service.sessions
-        for session in list(sessions):
-            session.dismiss()
-        while sessions and self.clock.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        sessions = self.sessions
+        while True:
             for session in list(sessions):
+                session.service.is_draining = True
                 session.dismiss()
+            if all(session.is_leaving for session in sessions) or self.clock.monotonic() >= deadline:
+                break
+            await asyncio.sleep(_TURN)
+        for listener in self.listeners:
+            await listener.stop()
+            await listener.end_handshakes()
+        for _ in range(_FAREWELL_TURNS):
+            if not sessions or self.clock.monotonic() >= deadline:
+                break
+            await asyncio.sleep(_TURN)
         for session in list(sessions):
             session.abort()
-
-    def _open_authority(self, keys: Keys) -> Authority:
-        config = self.config
-        auth = config.auth
-        tokens = _token_verifier(config, self.clock)
-        names = {each.name: each.mechanisms or auth.mechanisms for each in config.listener}
-        return Authority(
-            [SqliteStore(each.path) for each in config.store],
-            Passwords(
-                HashingPool(queue_limit=auth.hashing_queue),
-                PasswordMemory(keys, self.clock, auth.cache_time.total_seconds(), auth.cache_entries),
-            ),
-            keys,
-            self.clock,
-            {listener: [MECHANISMS[each] for each in each_names] for listener, each_names in names.items()},
-            iterations=auth.scram_iterations,
-            argon2=Argon2(memory_bytes=auth.argon2.memory_bytes, passes=auth.argon2.passes, lanes=auth.argon2.lanes),
-            tokens=tokens,
-        )
-
-    def _make_listeners(self) -> list[Listener]:
-        config = self.config
-        limits = config.limits
-        policies = Chain(_policies(config))
-        connections = Connections(limits.connections, limits.connections_per_address)
-        session_limits = Limits(
-            message_bytes=limits.message_bytes,
-            header_bytes=limits.header_bytes,
-            auth_failures=config.auth.max_failures,
-            failure_delay=config.auth.failure_delay.total_seconds(),
-            login_patience=limits.login_timeout.total_seconds(),
-            idle_patience=limits.idle_timeout.total_seconds(),
-            data_patience=limits.data_timeout.total_seconds(),
-            handshake_patience=limits.handshake_timeout.total_seconds(),
-        )
-        listeners: list[Listener] = []
-        for each, sock in zip(config.listener, self._sockets, strict=True):
-            service = Service(
-                hostname=config.hostname,
-                listener=each.name,
-                spool=self.spool,
-                authority=self.authority,
-                policies=policies,
-                emit=self.emit,
-                clock=self.clock,
-                wake=self.scheduler.wake,
-                tls_context=self._context if each.tls == "starttls" else None,
-                limits=session_limits,
-            )
-            if listeners:
-                service.sessions = listeners[0].service.sessions
-            listeners.append(Listener(sock, service, connections, self._context if each.tls == "implicit" else None))
-        return listeners
-
-
-def _policies(config: schema.Config) -> list[Policy]:
-    policy = config.policy
-    separator = policy.detail_separator or None
-    return [
-        OwnSender(detail_separator=separator),
-        NullSender(allow=policy.null_sender == "allow"),
-        DeclaredSize(config.limits.message_bytes),
-        RecipientLimit(config.limits.recipients),
-        HeaderFrom(detail_separator=separator),
-    ]
-
-
-def _token_verifier(config: schema.Config, clock: Clock) -> TokenVerifier | None:
-    issuers = []
-    for each in config.oauth.issuers:
-        if each.jwks_file is not None:
-            keys = from_file(each.jwks_file, clock)
-        elif each.jwks_url is not None:
-            keys = from_url(each.jwks_url, clock)
-        else:
-            raise ConfigError(f"oauth.issuers: {each.issuer} has no keys; give jwks_file or jwks_url")
-        issuers.append(Issuer(each.issuer, each.audience, keys, each.identity_claim, each.scope))
-    return TokenVerifier(issuers, clock) if issuers else None
-
-
-def _route(route: schema.Route, hostname: str) -> Route:
-    match = Match(
-        tuple(map(parse_domain_pattern, route.match.recipient_domains)),
-        tuple(map(parse_domain_pattern, route.match.sender_domains)),
-        frozenset(route.match.accounts),
-    )
-    return Route(route.name, _transport(route, hostname), match)
-
-
-def _transport(route: schema.Route, hostname: str) -> Transport:
-    if route.transport == "sandbox":
-        return Sandbox(route.name, route.path, keep=route.keep)
-    try:
-        return SmartHost(
-            route.name,
-            route.host,
-            route.port,
-            hostname=hostname,
-            tls=TlsMode(route.tls),
-            verify=route.verify,
-            ca_file=route.ca_file,
-            login=route.login,
-            password=route.password_secret,
-            token=route.token_secret,
-            connections=route.connections,
-            idle_seconds=route.idle.total_seconds(),
-        )
-    except OSError as error:
-        raise ConfigError(f"route {route.name}: ca_file cannot be used: {error}; give certificates as PEM") from None
 
 
 def _tell_of_end(task: asyncio.Task[None]) -> None:

@@ -23,7 +23,7 @@ from gatepost.config.schema import Config
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret
 from gatepost.observe.emit import Emitter
-from gatepost.observe.events import Event, ServerStopped, SessionFailed, SpoolTroubled
+from gatepost.observe.events import Event, WorkerStopped, SessionFailed, SpoolTroubled
 
 __all__ = ["RunningServer", "make_accounts", "running"]
 
@@ -123,5 +123,5 @@ async def running(
         }
         yield server
     finally:
-        if not any(isinstance(event, ServerStopped) for event in server.events):
+        if not any(isinstance(event, WorkerStopped) for event in server.events):
             await worker.stop(grace=0.0)

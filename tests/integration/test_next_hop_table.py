@@ -34,6 +34,8 @@ from gatepost.observe.events import (
     RecipientDelivered,
     RecipientFailed,
 )
+from gatepost.queue.limits import Limits
+from gatepost.queue.retry import Schedule
 from gatepost.relay.opening import TlsMode
 from gatepost.relay.router import Match, Route, Router, parse_domain_pattern
 from gatepost.relay.smarthost import SmartHost
@@ -232,7 +234,7 @@ async def stage(state: Path, authority: Authority, row: Row) -> AsyncIterator[St
                 Route("away", SmartHost("away", "127.0.0.1", away.port, **options)),
             ]
         )
-        server.worker.scheduler.reroute(server.worker.router)
+        server.worker.scheduler.adapt(server.worker.router, Schedule(), Limits())
         yield Stage(server, clock, away, home)
 
 

@@ -59,7 +59,7 @@ async def test_a_client_that_hangs_up_leaves_nothing_behind(start, step, how):
         bodies = worker.config.spool_dir / "0" / "bodies"
         await until(lambda: not list(bodies.iterdir()))  # a thread takes them away
         assert not server.troubles
-        assert worker.listeners[0]._connections.count == 0
+        assert worker.listeners[0].connections.count == 0
 
 
 async def test_a_message_is_kept_relayed_and_told_of(start):
@@ -163,7 +163,7 @@ async def test_a_handshake_that_fails_is_told_of_and_counted_out(start):
         client.writer.write(b"EHLO not tls\r\n" * 10)
         await client.reader.read()
         await client.close()
-        await until(lambda: server.worker.listeners[0]._connections.count == 0)
+        await until(lambda: server.worker.listeners[0].connections.count == 0)
         assert len([event for event in server.events if type(event).__name__ == "HandshakeFailed"]) == 2
 
 

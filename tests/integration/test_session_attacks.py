@@ -169,7 +169,7 @@ async def test_a_message_kept_while_its_client_hung_up_is_told_of_and_relayed(st
         await until(lambda: (server.sandbox / f"{accepted.message}.json").exists())
         await until(lambda: spool.count() == 0)
         assert not server.troubles
-        assert server.worker.listeners[0]._connections.count == 0
+        assert server.worker.listeners[0].connections.count == 0
         client.abort()
 
 

@@ -81,6 +81,9 @@ class Listener:
         service: what its sessions share.
         connections: how many there are and may be.
         implicit_tls: context for TLS from the first octet; None for a listener with STARTTLS.
+
+    Attributes:
+        service: what sessions that begin from now on share.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Listener:
     ) -> None:
         self.socket = sock
         self.service = service
-        self._connections = connections
+        self.connections = connections
         self._implicit_tls = implicit_tls
         self._retry: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[None]] = set()
@@ -143,13 +146,13 @@ class Listener:
 
     def _take(self, connection: socket.socket, address: str) -> None:
         address = address.removeprefix("::ffff:") if address.startswith("::ffff:") and "." in address else address
-        reason = self._connections.enter(address)
+        reason = self.connections.enter(address)
         if reason:
             self._turn_away(connection, address, reason)
             return
         loop = asyncio.get_running_loop()
         session = SubmissionSession(self.service, loop=loop)
-        session.on_end = lambda: self._connections.leave(address)
+        session.on_end = lambda: self.connections.leave(address)
         protocol = session if self._implicit_tls is None else self._in_tls(self._implicit_tls, session, address)
         task = loop.create_task(self._open(connection, session, protocol))
         self._opening.add(task)

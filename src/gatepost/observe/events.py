@@ -3,7 +3,8 @@
 Log lines, metrics and the audit trail are all made from them, so they cannot disagree.  A field never holds a secret.
 
     Event
-    ├── ServerStarted, ServerStopped, ConfigReloaded
+    ├── ServerStarted, ServerStopped, WorkerStarted, WorkerStopped, WorkerLost
+    ├── ConfigReloaded, ReloadRefused
     ├── ConnectionRefused, HandshakeFailed, SessionOpened, SessionClosed
     ├── LoginSucceeded, LoginFailed
     ├── CommandRefused, SessionFailed
@@ -34,6 +35,7 @@ __all__ = [
     "RecipientDeferred",
     "RecipientDelivered",
     "RecipientFailed",
+    "ReloadRefused",
     "RoutePaused",
     "RouteResumed",
     "ServerStarted",
@@ -42,6 +44,9 @@ __all__ = [
     "SessionFailed",
     "SessionOpened",
     "SpoolTroubled",
+    "WorkerLost",
+    "WorkerStarted",
+    "WorkerStopped",
 ]
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -57,7 +62,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ServerStarted(Event):
-    """All listeners accept."""
+    """All listeners of all workers accept."""
 
     name: ClassVar[str] = "ready"
     version: str
@@ -73,11 +78,50 @@ class ServerStopped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    """A worker accepts."""
+
+    name: ClassVar[str] = "worker started"
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped(Event):
+    """A worker came to its end as it should."""
+
+    name: ClassVar[str] = "worker stopped"
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost(Event):
+    """A process of ours ended that should not have; another takes its place after a pause, in seconds."""
+
+    name: ClassVar[str] = "worker lost"
+    level: ClassVar[Level] = "error"
+    worker: str
+    process: int
+    reason: str
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigReloaded(Event):
-    """A new configuration is in force, or was refused."""
+    """A worker goes on with a new configuration."""
 
     name: ClassVar[str] = "config reloaded"
-    problem: str = ""
+    worker: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRefused(Event):
+    """A new configuration cannot be used: the old one stays in force."""
+
+    name: ClassVar[str] = "reload refused"
+    level: ClassVar[Level] = "error"
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

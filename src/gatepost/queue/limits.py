@@ -43,6 +43,7 @@ class Gate:
     """The way into one route.
 
     Attributes:
+        limit: how many attempts at once.
         running: attempts under way.
         waiting: the next messages, oldest first.
         behind: where the spool holds the first of those that are not in *waiting*; None if there are none.
@@ -53,11 +54,11 @@ class Gate:
         self.running = 0
         self.waiting: dict[MessageId, None] = {}
         self.behind: Place | None = None
-        self._limit = limit
+        self.limit = limit
 
     def admits(self, now: float) -> bool:
         """Tell whether one more attempt may start."""
-        return self.running < self._limit and self.health.admits(now)
+        return self.running < self.limit and self.health.admits(now)
 
     def enter(self) -> None:
         """Start an attempt."""

@@ -100,9 +100,11 @@ class Scheduler:
         if self._is_running:
             self._offer(message_id)
 
-    def reroute(self, routes: Routes) -> None:
-        """Use other routes from now on, and look at everything that waits for one."""
-        self._routes = routes
+    def adapt(self, routes: Routes, schedule: Schedule, limits: Limits) -> None:
+        """Use other routes, times and limits from now on, and look at everything that waits."""
+        self._routes, self._schedule, self._limits = routes, schedule, limits
+        for gate in self._gates.values():
+            gate.limit = limits.per_route
         self._sweep_at = 0.0
         self._poked.set()
 

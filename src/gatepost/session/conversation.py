@@ -266,6 +266,11 @@ class Conversation(Wire):
         """End the session once what was said is written."""
         self._end = reason
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it ends as soon as what was said is written."""
+        return bool(self._end)
+
     def dismiss(self) -> None:
         """Say that the server stops, and hang up, unless a transaction is on its way."""
         if self.state <= State.GREETED and not self._end:

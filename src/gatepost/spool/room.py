@@ -24,11 +24,14 @@ class Room:
         reserve_bytes: what new mail must leave free.
         clock: for the age of the last answer.
         files: how to ask.
+
+    Attributes:
+        reserve_bytes: what new mail must leave free.
     """
 
     def __init__(self, folder: Path, reserve_bytes: int, clock: Clock, files: Files) -> None:
         self._folder = folder
-        self._reserve_bytes = reserve_bytes
+        self.reserve_bytes = reserve_bytes
         self._clock = clock
         self._files = files
         self._asked_at = float("-inf")
@@ -52,7 +55,7 @@ class Room:
             self._asked_at = now
         if self._trouble:
             raise SpoolUnavailable(self._trouble)
-        if self._free_bytes < (self._reserve_bytes // 2 if begun else self._reserve_bytes):
+        if self._free_bytes < (self.reserve_bytes // 2 if begun else self.reserve_bytes):
             self._asked_at = float("-inf")
             raise SpoolFull("the spool's file system has no room beyond the reserve")
 

@@ -238,7 +238,7 @@ async def test_other_routes_are_used_as_soon_as_they_are_given(world: World) -> 
         await world.accept()
     await world.clock.go_on(DAY)
     world.routes.ways["*"] = Way("main", world.hop)
-    world.scheduler.reroute(world.routes)
+    world.scheduler.adapt(world.routes, Schedule(), Limits())
     await world.clock.go_on(16 * MINUTE)
     assert world.spool.count() == 0
 

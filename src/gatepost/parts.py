@@ -1,0 +1,168 @@
+"""What the configuration asks for, made: the parts that `gatepost.app` joins, and makes anew at a reload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gatepost.errors import ConfigError
+from gatepost.identity.authority import Authority
+from gatepost.identity.bearer import Issuer, TokenVerifier
+from gatepost.identity.jwks import from_file, from_url
+from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
+from gatepost.identity.stores.sqlite import SqliteStore
+from gatepost.identity.verifiers import Argon2
+from gatepost.model.clock import Clock
+from gatepost.policy.chain import Chain
+from gatepost.policy.null_sender import NullSender
+from gatepost.policy.recipient import RecipientLimit
+from gatepost.policy.sender import HeaderFrom, OwnSender
+from gatepost.policy.size import DeclaredSize
+from gatepost.queue.limits import Limits as QueueLimits
+from gatepost.queue.retry import Schedule
+from gatepost.relay.router import Match, Route, parse_domain_pattern
+from gatepost.relay.sandbox import Sandbox
+from gatepost.relay.smarthost import SmartHost, TlsMode
+from gatepost.relay.transport import Transport
+from gatepost.sasl.registry import MECHANISMS
+from gatepost.session.service import Limits
+from gatepost.state.keys import Keys
+
+if TYPE_CHECKING:
+    from gatepost.config import schema
+
+__all__ = ["RouteKey", "authority", "policies", "queue_limits", "routes", "schedule", "session_limits"]
+
+
+def authority(config: schema.Config, keys: Keys, clock: Clock) -> Authority:
+    """Open the stores.
+
+    Raises:
+        ConfigError: an issuer of tokens has no keys.
+        StoreUnavailable: a store cannot be opened.
+    """
+    auth = config.auth
+    tokens = _token_verifier(config, clock)
+    names = {each.name: each.mechanisms or auth.mechanisms for each in config.listener}
+    return Authority(
+        [SqliteStore(each.path) for each in config.store],
+        Passwords(
+            HashingPool(queue_limit=auth.hashing_queue),
+            PasswordMemory(keys, clock, auth.cache_time.total_seconds(), auth.cache_entries),
+        ),
+        keys,
+        clock,
+        {listener: [MECHANISMS[each] for each in each_names] for listener, each_names in names.items()},
+        iterations=auth.scram_iterations,
+        argon2=Argon2(memory_bytes=auth.argon2.memory_bytes, passes=auth.argon2.passes, lanes=auth.argon2.lanes),
+        tokens=tokens,
+    )
+
+
+def _token_verifier(config: schema.Config, clock: Clock) -> TokenVerifier | None:
+    issuers = []
+    for each in config.oauth.issuers:
+        if each.jwks_file is not None:
+            keys = from_file(each.jwks_file, clock)
+        elif each.jwks_url is not None:
+            keys = from_url(each.jwks_url, clock)
+        else:
+            raise ConfigError(f"oauth.issuers: {each.issuer} has no keys; give jwks_file or jwks_url")
+        issuers.append(Issuer(each.issuer, each.audience, keys, each.identity_claim, each.scope))
+    return TokenVerifier(issuers, clock) if issuers else None
+
+
+def policies(config: schema.Config) -> Chain:
+    """Make the policies, in the order in which they are asked."""
+    policy = config.policy
+    separator = policy.detail_separator or None
+    return Chain(
+        [
+            OwnSender(detail_separator=separator),
+            NullSender(allow=policy.null_sender == "allow"),
+            DeclaredSize(config.limits.message_bytes),
+            RecipientLimit(config.limits.recipients),
+            HeaderFrom(detail_separator=separator),
+        ]
+    )
+
+
+def session_limits(config: schema.Config) -> Limits:
+    """Return the numbers that bound a session."""
+    limits = config.limits
+    return Limits(
+        message_bytes=limits.message_bytes,
+        header_bytes=limits.header_bytes,
+        auth_failures=config.auth.max_failures,
+        failure_delay=config.auth.failure_delay.total_seconds(),
+        login_patience=limits.login_timeout.total_seconds(),
+        idle_patience=limits.idle_timeout.total_seconds(),
+        data_patience=limits.data_timeout.total_seconds(),
+        handshake_patience=limits.handshake_timeout.total_seconds(),
+    )
+
+
+def schedule(config: schema.Config) -> Schedule:
+    """Return when deliveries are tried again."""
+    return Schedule(tuple(config.queue.retry), config.queue.give_up_after)
+
+
+def queue_limits(config: schema.Config) -> QueueLimits:
+    """Return how many deliveries run at once."""
+    return QueueLimits(attempts=config.queue.attempts_at_once, per_route=config.queue.attempts_per_route)
+
+
+RouteKey = tuple[object, ...]
+"""What a route was made from; equal keys make equal routes."""
+
+
+def routes(config: schema.Config, standing: Mapping[RouteKey, Route] | None = None) -> dict[RouteKey, Route]:
+    """Make the routes, in their order; what stands and did not change is kept, with its open connections.
+
+    Args:
+        config: the configuration.
+        standing: what was made before.
+
+    Raises:
+        ConfigError: a file that a route names cannot be used.
+    """
+    made: dict[RouteKey, Route] = {}
+    for each in config.route:
+        ca_file = each.ca_file if each.transport == "smarthost" else None
+        try:
+            key = (config.hostname, each, None if ca_file is None else ca_file.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"route {each.name}: ca_file: {ca_file}: {error.strerror}; make it readable") from None
+        made[key] = (standing or {}).get(key) or _route(each, config.hostname)
+    return made
+
+
+def _route(route: schema.Route, hostname: str) -> Route:
+    match = Match(
+        tuple(map(parse_domain_pattern, route.match.recipient_domains)),
+        tuple(map(parse_domain_pattern, route.match.sender_domains)),
+        frozenset(route.match.accounts),
+    )
+    return Route(route.name, _transport(route, hostname), match)
+
+
+def _transport(route: schema.Route, hostname: str) -> Transport:
+    if route.transport == "sandbox":
+        return Sandbox(route.name, route.path, keep=route.keep)
+    try:
+        return SmartHost(
+            route.name,
+            route.host,
+            route.port,
+            hostname=hostname,
+            tls=TlsMode(route.tls),
+            verify=route.verify,
+            ca_file=route.ca_file,
+            login=route.login,
+            password=route.password_secret,
+            token=route.token_secret,
+            connections=route.connections,
+            idle_seconds=route.idle.total_seconds(),
+        )
+    except OSError as error:
+        raise ConfigError(f"route {route.name}: ca_file cannot be used: {error}; give certificates as PEM") from None
