@@ -32,13 +32,13 @@ class Connections:
         column: Column | None = None,
         monotonic: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self.limit(total, per_address, per_minute)
+        self.adapt(total, per_address, per_minute)
         self._column = column or ConnectionTable(1).column(0)
         self._monotonic = monotonic
         self._by_network: dict[str, int] = {}
         self.count = 0
 
-    def limit(self, total: int, per_address: int, per_minute: int = 0) -> None:
+    def adapt(self, total: int, per_address: int, per_minute: int = 0) -> None:
         """Let other limits hold from now on; nobody who is there is turned out."""
         self._total = total
         self._per_address = per_address
