@@ -23,7 +23,7 @@ import structlog
 
 from gatepost.model.identity import Secret
 from gatepost.observe.events import Event, Level
-from gatepost.observe.writer import LogWriter
+from gatepost.observe.writer import DirectWriter, LogWriter
 
 __all__ = ["EventLog", "LogFormat", "open_log"]
 
@@ -153,7 +153,11 @@ class EventLog:
     """
 
     def __init__(
-        self, writer: LogWriter, level: Level = "info", form: LogFormat = "json", now: Callable[[], float] = time.time
+        self,
+        writer: LogWriter | DirectWriter,
+        level: Level = "info",
+        form: LogFormat = "json",
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._write = writer.write
         self._writer = writer
@@ -195,7 +199,7 @@ class EventLog:
 class _LineHandler(logging.Handler):
     """Gives what loggers say to the writer of the event log."""
 
-    def __init__(self, writer: LogWriter, log: EventLog) -> None:
+    def __init__(self, writer: LogWriter | DirectWriter, log: EventLog) -> None:
         super().__init__()
         self._writer = writer
         self._log = log
@@ -253,6 +257,8 @@ def open_log(
     level: Level = "info",
     form: LogFormat = "json",
     quiet: Iterable[str] = ("mail.log", "mail.debug"),
+    *,
+    has_thread: bool = True,
 ) -> EventLog:
     """Open the log and send what all loggers say, ours and those of libraries, the same way.
 
@@ -262,12 +268,15 @@ def open_log(
         form: ``json`` or ``text``.
         quiet: loggers that are heard from `warning` on only: aiosmtpd's write whole lines of clients at lower levels,
             logins included.
+        has_thread: whether a thread writes; else every line is written at once.
 
     Raises:
         OSError: the file cannot be opened.
     """
     lines: list[EventLog] = []
-    writer = LogWriter(target, lambda count: lines[0].line("error", "log lines lost", {"count": count}))
+    writer: LogWriter | DirectWriter = DirectWriter(target)
+    if has_thread:
+        writer = LogWriter(target, lambda count: lines[0].line("error", "log lines lost", {"count": count}))
     log = EventLog(writer, level, form)
     lines.append(log)
 

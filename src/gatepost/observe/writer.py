@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-__all__ = ["LogWriter"]
+__all__ = ["DirectWriter", "LogWriter"]
 
 _LINES_WAITING = 20_000
 _BATCH_LINES = 1_000
@@ -112,6 +112,31 @@ class LogWriter:
         fresh = _open(path)
         os.close(self._descriptor)
         self._descriptor = fresh
+
+
+class DirectWriter:
+    """Writes each line at once: for a process that has no threads, and little to say.
+
+    Args:
+        target: path of a file to append to, or a file descriptor that stays open.
+    """
+
+    def __init__(self, target: Path | int) -> None:
+        self._target = target
+
+    def write(self, line: str) -> None:
+        """Write a line, without its newline; never raises."""
+        octets = (line + "\n").encode("utf-8", "backslashreplace")
+        with contextlib.suppress(OSError):
+            descriptor = _open(self._target) if isinstance(self._target, Path) else self._target
+            try:
+                os.write(descriptor, octets)
+            finally:
+                if isinstance(self._target, Path):
+                    os.close(descriptor)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _open(path: Path) -> int:
