@@ -31,6 +31,7 @@ from gatepost.relay.router import Router
 from gatepost.session.conversation import Conversation
 from gatepost.session.service import Limits, Service
 from gatepost.spool.sqlite import SqliteSpool
+from gatepost.state.connections import ConnectionTable
 from gatepost.state.keys import Keys, load_keys
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Worker:
         number: which worker it is.
         folders: spools: its own first, then those that nobody else takes care of.
         leaves_sockets: whether somebody else goes on accepting where it stops.
+        table: connections of all workers; its own only, if there is none.
 
     Attributes:
         queues: its spools and what drives them; the first takes new mail.
@@ -123,6 +125,7 @@ class Worker:
         number: int = 0,
         folders: Sequence[Path] = (),
         leaves_sockets: bool = False,
+        table: ConnectionTable | None = None,
     ) -> None:
         self.config = config
         self.clock: Clock = clock or RealClock()
@@ -136,6 +139,7 @@ class Worker:
         self._context = context
         self._folders = folders or (config.spool_dir / str(number),)
         self._leaves_sockets = leaves_sockets
+        self._table = table or ConnectionTable(1)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -208,8 +212,8 @@ class Worker:
 
     def _make_listeners(self) -> None:
         config = self.config
-        limits = config.limits
-        connections = Connections(limits.connections, limits.connections_per_address)
+        column = self._table.column(self.number % self._table.workers)
+        connections = Connections(*parts.connection_limits(config), column=column, monotonic=self.clock.monotonic)
         policies, session_limits = parts.policies(config), parts.session_limits(config)
         sessions: set[Conversation] = set()
         for each, sock in zip(config.listener, self._sockets, strict=True):
@@ -270,7 +274,7 @@ class Worker:
         for listener in self.listeners:
             old = listener.service
             listener.service = self._service(written[old.listener], policies, limits, old.sessions)
-        self.listeners[0].connections.adapt(config.limits.connections, config.limits.connections_per_address)
+        self.listeners[0].connections.adapt(*parts.connection_limits(config))
         for key in old_routes.keys() - routes.keys():
             self._retire(self._close_later(old_routes[key].transport.close()))
         self.generation += 1

@@ -31,7 +31,16 @@ from gatepost.state.keys import Keys
 if TYPE_CHECKING:
     from gatepost.config import schema
 
-__all__ = ["RouteKey", "authority", "policies", "queue_limits", "routes", "schedule", "session_limits"]
+__all__ = [
+    "RouteKey",
+    "authority",
+    "connection_limits",
+    "policies",
+    "queue_limits",
+    "routes",
+    "schedule",
+    "session_limits",
+]
 
 
 def authority(config: schema.Config, keys: Keys, clock: Clock) -> Authority:
@@ -85,6 +94,12 @@ def policies(config: schema.Config) -> Chain:
             HeaderFrom(detail_separator=separator),
         ]
     )
+
+
+def connection_limits(config: schema.Config) -> tuple[int, int, int | None]:
+    """Return how many connections there may be: in all, from one address, and from one address in a minute."""
+    limits = config.limits
+    return limits.connections, limits.connections_per_address, limits.connections_per_minute
 
 
 def session_limits(config: schema.Config) -> Limits:

@@ -25,6 +25,24 @@ class Limits(Table):
     connections_per_address: Whole = Field(
         default=50, ge=1, le=1_000_000, description="Connections at once from one IPv4 address or IPv6 /64."
     )
+    connections_per_minute: Whole | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Connections a minute from one IPv4 address or IPv6 /64; 0: no limit.  If not given, 600, and no "
+        "limit for clients on this machine.",
+        examples=[600],
+    )
+    recipients_per_day: Whole = Field(
+        default=1000, ge=0, le=1_000_000_000, description="Recipients of an account's mail in 24 hours; 0: no limit."
+    )
+    messages_per_minute: Whole | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Messages of an account in a minute; 0: no limit.  If not given, half of recipients_per_day.",
+        examples=[500],
+    )
     handshake_timeout: Duration = Field(default=timedelta(seconds=30), description="How long a TLS handshake may take.")
     login_timeout: Duration = Field(
         default=timedelta(minutes=1), description="How long to wait for the next command before login."

@@ -10,6 +10,9 @@ from gatepost.state.connections import Column, ConnectionTable
 __all__ = ["Connections", "network_of"]
 
 _MAPPED = bytes(10) + b"\xff\xff"
+# More than people behind one address need; an application on this machine may need more.
+_PER_MINUTE = 600
+_LOOPBACK = ("127.", "::/64")
 
 
 class Connections:
@@ -18,7 +21,7 @@ class Connections:
     Args:
         total: how many at once.
         per_address: how many at once from one IPv4 address or one IPv6 /64.
-        per_minute: how many a minute from one of these; 0 is no limit.
+        per_minute: how many a minute from one of these; 0 is no limit.  None is 600, and no limit for this machine.
         column: where this worker counts, and sees what the others have; none where it is the only one.
         monotonic: seconds, by a clock that all workers share.
     """
@@ -27,7 +30,7 @@ class Connections:
         self,
         total: int,
         per_address: int,
-        per_minute: int = 0,
+        per_minute: int | None = 0,
         *,
         column: Column | None = None,
         monotonic: Callable[[], float] = lambda: 0.0,
@@ -38,11 +41,12 @@ class Connections:
         self._by_network: dict[str, int] = {}
         self.count = 0
 
-    def adapt(self, total: int, per_address: int, per_minute: int = 0) -> None:
+    def adapt(self, total: int, per_address: int, per_minute: int | None = 0) -> None:
         """Let other limits hold from now on; nobody who is there is turned out."""
         self._total = total
         self._per_address = per_address
-        self._per_minute = per_minute
+        self._per_minute = _PER_MINUTE if per_minute is None else per_minute
+        self._spares_loopback = per_minute is None
 
     def enter(self, address: str) -> str:
         """Count a connection from *address*; return why it may not be, or an empty string."""
@@ -56,7 +60,11 @@ class Connections:
             reason = "too many connections"
         elif room < 0 or column.elsewhere(network, room) > room:
             reason = "too many connections from this address"
-        elif self._per_minute and not column.arrive(network, self._monotonic(), self._per_minute):
+        elif (
+            self._per_minute
+            and not (self._spares_loopback and network.startswith(_LOOPBACK))
+            and not column.arrive(network, self._monotonic(), self._per_minute)
+        ):
             reason = "too many connections a minute from this address"
         else:
             self._by_network[network] = known + 1

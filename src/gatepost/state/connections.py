@@ -58,7 +58,7 @@ class ConnectionTable:
         """Forget what worker number *worker* counted; it must have ended."""
         for cells in (self.totals, self.opened, self.arrivals, self.minutes, self._used):
             nothing = memoryview(bytes(len(cells) // self.workers * 4)).cast("I")
-            cells[worker :: self.workers] = nothing  # type: ignore[assignment]  # the stubs know only single numbers
+            cells[worker :: self.workers] = nothing
 
 
 class Column:
