@@ -8,21 +8,19 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gatepost.errors import Misuse, SpoolUnavailable
 from gatepost.model.address import parse_mailbox
 from gatepost.model.delivery import Cause, Deferred, Delivered, Failed, RemoteReply, Result
-from gatepost.model.envelope import Envelope, MessageId, Receipt, Recipient
+from gatepost.model.envelope import Envelope, MessageId, Recipient
 from gatepost.observe.events import Event
 from gatepost.queue.limits import Limits
 from gatepost.queue.retry import Schedule
 from gatepost.queue.scheduler import Scheduler
 from gatepost.relay.transport import Delivery
-from gatepost.spool.spool import Draft, Entry, Progress, Settlement, Status
+from memory_spool import MemorySpool
 
 START = 1_700_000_000.0
 HEADER = b"Message-ID: <m1@example.org>\r\nSubject: hello\r\n\r\n"
@@ -78,192 +76,6 @@ class JumpingClock:
             await self.settle()
         self.time = end
         await self.settle()
-
-
-class MemoryContent:
-    """Octets in memory."""
-
-    def __init__(self, octets: bytes) -> None:
-        self.size_bytes = len(octets)
-        self.inline: bytes | None = octets if len(octets) < 66_000 else None
-        self._octets = octets
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for start in range(0, self.size_bytes, 65_536):
-            yield self._octets[start : start + 65_536]
-
-
-class MemoryIncoming:
-    """A message on its way into memory."""
-
-    def __init__(self, spool: MemorySpool) -> None:
-        self.id = spool.name()
-        self.backlog_bytes = 0
-        self._spool = spool
-        self._pieces: list[bytes] = []
-        self._is_over = False
-
-    def write(self, data: bytes) -> None:
-        self._pieces.append(bytes(data))
-        self.backlog_bytes += len(data)
-
-    async def drain(self) -> None:
-        self._spool.check()
-        self.backlog_bytes = 0
-
-    async def commit(
-        self, envelope: Envelope, prefix: bytes, *, due: float | None = None, held: bool = False
-    ) -> Receipt:
-        if self._is_over:
-            raise Misuse("committed twice")
-        self._spool.check()
-        self._is_over = True
-        octets = prefix + b"".join(self._pieces)
-        self._spool.keep(self.id, replace(envelope, size_bytes=envelope.size_bytes), octets, due=due, held=held)
-        return Receipt(self.id, len(octets))
-
-    def abort(self) -> None:
-        self._is_over = True
-
-
-class MemorySpool:
-    """A spool that forgets everything at its end, and fails when told.
-
-    Attributes:
-        trouble: what every write raises while it is set.
-        unreadable: ids whose entry cannot be read.
-        contentless: ids whose content cannot be read.
-        settlements: all that was ever written down.
-    """
-
-    def __init__(self, clock: Any) -> None:
-        self.trouble: SpoolUnavailable | None = None
-        self.unreadable: set[str] = set()
-        self.contentless: set[str] = set()
-        self.settlements: list[tuple[MessageId, Settlement]] = []
-        self.reads = 0
-        self._clock = clock
-        self.entries: dict[MessageId, Entry] = {}
-        self.contents: dict[MessageId, bytes] = {}
-        self._numbers = itertools.count(1)
-        self._settling: set[MessageId] = set()
-        self._is_closed = False
-
-    def name(self) -> MessageId:
-        return MessageId(f"m{next(self._numbers):015d}")
-
-    def check(self) -> None:
-        if self._is_closed:
-            raise SpoolUnavailable("the spool is closed")
-        if self.trouble is not None:
-            raise self.trouble
-
-    def keep(
-        self,
-        message_id: MessageId,
-        envelope: Envelope,
-        octets: bytes,
-        *,
-        due: float | None = None,
-        held: bool = False,
-    ) -> None:
-        now = self._clock.now()
-        progress = tuple(Progress(recipient) for recipient in envelope.recipients)
-        self.entries[message_id] = Entry(
-            message_id, envelope, now, now if due is None else due, is_held=held, progress=progress
-        )
-        self.contents[message_id] = octets
-
-    def begin(self) -> MemoryIncoming:
-        self.check()
-        return MemoryIncoming(self)
-
-    async def put(self, draft: Draft) -> Receipt:
-        self.check()
-        name = self.name()
-        self.keep(name, draft.envelope, draft.content)
-        return Receipt(name, len(draft.content))
-
-    def entry(self, message_id: MessageId) -> Entry | None:
-        self.reads += 1
-        if self._is_closed or message_id in self.unreadable:
-            raise SpoolUnavailable(f"the row of message {message_id} cannot be read")
-        return self.entries.get(message_id)
-
-    def _waiting(self, after: tuple[float, str] | None, skip: frozenset[MessageId]) -> list[tuple[float, MessageId]]:
-        if self._is_closed:
-            raise SpoolUnavailable("the spool is closed")
-        return sorted(
-            (each.due, name)
-            for name, each in self.entries.items()
-            if not each.is_held and name not in skip and (after is None or (each.due, name) > after)
-        )
-
-    def due(
-        self,
-        before: float,
-        limit: int,
-        *,
-        after: tuple[float, str] | None = None,
-        skip: frozenset[MessageId] = frozenset(),
-    ) -> list[MessageId]:
-        return [name for due, name in self._waiting(after, skip) if due <= before][:limit]
-
-    def next_due(
-        self, *, after: tuple[float, str] | None = None, skip: frozenset[MessageId] = frozenset()
-    ) -> float | None:
-        return next((due for due, _ in self._waiting(after, skip)), None)
-
-    def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
-        if self._is_closed:
-            raise SpoolUnavailable("the spool is closed")
-        return [self.entries[name] for name in sorted(self.entries) if name > (after or "")][:limit]
-
-    @asynccontextmanager
-    async def content(self, entry: Entry) -> AsyncIterator[MemoryContent]:
-        if entry.id in self.contentless or entry.id not in self.contents:
-            raise SpoolUnavailable(f"the content of message {entry.id} cannot be read")
-        yield MemoryContent(self.contents[entry.id])
-
-    async def settle(self, message_id: MessageId, settlement: Settlement) -> tuple[Receipt, ...]:
-        if message_id in self._settling:
-            raise Misuse("settled twice at once")
-        self._settling.add(message_id)
-        # It is written even when nobody waits for it any more.
-        return await asyncio.shield(asyncio.ensure_future(self._write(message_id, settlement)))
-
-    async def _write(self, message_id: MessageId, settlement: Settlement) -> tuple[Receipt, ...]:
-        await asyncio.sleep(0)  # a real one waits for its disk
-        self._settling.discard(message_id)
-        self.check()
-        entry = self.entries.get(message_id)
-        if entry is None:
-            return ()
-        if [each.recipient for each in settlement.progress] != [each.recipient for each in entry.progress]:
-            raise Misuse("a settlement names other recipients")
-        self.settlements.append((message_id, settlement))
-        if any(each.status is Status.PENDING for each in settlement.progress):
-            self.entries[message_id] = replace(
-                entry,
-                progress=settlement.progress,
-                due=settlement.due,
-                stalled=settlement.stalled,
-                attempts=entry.attempts + settlement.is_attempt,
-            )
-        else:
-            del self.entries[message_id], self.contents[message_id]
-        receipts = []
-        for draft in settlement.bounces:
-            name = self.name()
-            self.keep(name, draft.envelope, draft.content)
-            receipts.append(Receipt(name, len(draft.content)))
-        return tuple(receipts)
-
-    def count(self) -> int:
-        return len(self.entries)
-
-    async def close(self) -> None:
-        self._is_closed = True
 
 
 Answer = Callable[[Delivery], "Sequence[Result] | Awaitable[Sequence[Result]]"]

@@ -13,7 +13,20 @@ from gatepost.model.address import Mailbox, parse_mailbox
 from gatepost.model.envelope import Body, Envelope, MessageId, Receipt, Recipient
 from gatepost.spool.spool import Draft, Entry, Progress, Settlement, Spool, Status
 
-__all__ = ["PREFIX", "SpoolContract", "SteppedClock", "commit", "delivered", "envelope", "octets", "read"]
+__all__ = [
+    "LARGE",
+    "PREFIX",
+    "Reopen",
+    "SpoolContract",
+    "SteppedClock",
+    "commit",
+    "delivered",
+    "envelope",
+    "find",
+    "octets",
+    "read",
+    "settled",
+]
 
 PREFIX = b"Received: by here\r\nSubject: hello\r\n\r\n"
 LARGE = 300_000

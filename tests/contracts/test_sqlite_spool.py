@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.spool_changes_contract import SpoolChangesContract
 from contracts.spool_contract import Reopen, SpoolContract, SteppedClock
 from gatepost.spool.sqlite import SqliteSpool
 
@@ -45,3 +46,7 @@ async def reopen(tmp_path: Path, clock: SteppedClock, spool: SqliteSpool) -> Asy
 
 class TestSqliteSpool(SpoolContract):
     """The contract, on SQLite."""
+
+
+class TestSqliteSpoolChanges(SpoolChangesContract):
+    """The contract of changes."""

@@ -12,7 +12,7 @@ from gatepost.errors import ConfigError, SpoolUnavailable
 from gatepost.model.envelope import MessageId
 from gatepost.observe.events import Event, SpoolTroubled
 from gatepost.spool.reader import open_reader
-from gatepost.spool.schema import connect_writer
+from gatepost.spool.schema import MIGRATIONS, connect_writer
 from gatepost.spool.sqlite import SqliteSpool
 
 LARGE = 300_000
@@ -84,7 +84,7 @@ async def test_a_spool_of_a_newer_version_is_refused_and_left_alone(tmp_path: Pa
         open_reader(tmp_path)
     connection = connect_writer(tmp_path)
     assert connection.execute("SELECT count(*) FROM message").fetchone() == (1,)
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     connection.close()
     await opened(tmp_path).close()
 

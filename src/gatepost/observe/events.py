@@ -11,7 +11,8 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── MessageAccepted, MessageRefused
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
     ├── BounceQueued, BounceDropped
-    └── RoutePaused, RouteResumed, SpoolTroubled
+    ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld
+    └── AuditTroubled, AuditResumed
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 __all__ = [
+    "AuditResumed",
+    "AuditTroubled",
     "BounceDropped",
     "BounceQueued",
     "CommandRefused",
@@ -31,6 +34,7 @@ __all__ = [
     "LoginSucceeded",
     "MessageAccepted",
     "MessageFinished",
+    "MessageHeld",
     "MessageRefused",
     "RecipientDeferred",
     "RecipientDelivered",
@@ -54,10 +58,14 @@ Level = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A fact.  `name` is its fixed text in the log, `level` how loud it is there."""
+    """A fact.
+
+    `name` is its fixed text in the log, `level` how loud it is there, `audited` whether the audit trail keeps it too.
+    """
 
     name: ClassVar[str] = "event"
     level: ClassVar[Level] = "info"
+    audited: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,7 @@ class ConfigReloaded(Event):
     """A worker goes on with a new configuration."""
 
     name: ClassVar[str] = "config reloaded"
+    audited: ClassVar[bool] = True
     worker: int
     generation: int
 
@@ -121,6 +130,7 @@ class ReloadRefused(Event):
 
     name: ClassVar[str] = "reload refused"
     level: ClassVar[Level] = "error"
+    audited: ClassVar[bool] = True
     reason: str
 
 
@@ -174,6 +184,7 @@ class LoginSucceeded(Event):
     """Somebody proved who they are."""
 
     name: ClassVar[str] = "login succeeded"
+    audited: ClassVar[bool] = True
     session: str
     listener: str
     peer: str
@@ -189,6 +200,7 @@ class LoginFailed(Event):
     """Somebody did not; *reason* is the true one, which the client never hears."""
 
     name: ClassVar[str] = "login failed"
+    audited: ClassVar[bool] = True
     session: str
     listener: str
     peer: str
@@ -231,6 +243,7 @@ class MessageAccepted(Event):
     """A message is kept, and its client was told so."""
 
     name: ClassVar[str] = "message accepted"
+    audited: ClassVar[bool] = True
     session: str
     peer: str
     login: str
@@ -240,6 +253,7 @@ class MessageAccepted(Event):
     recipients: tuple[str, ...]
     size: int
     header_message_id: str
+    seconds: float = 0.0  # since its last octets came
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +277,7 @@ class RecipientDelivered(Event):
     """A next hop took responsibility for a recipient."""
 
     name: ClassVar[str] = "delivered"
+    audited: ClassVar[bool] = True
     message: str
     recipient: str
     route: str
@@ -294,6 +309,7 @@ class RecipientFailed(Event):
 
     name: ClassVar[str] = "failed"
     level: ClassVar[Level] = "warning"
+    audited: ClassVar[bool] = True
     message: str
     recipient: str
     route: str
@@ -359,3 +375,32 @@ class SpoolTroubled(Event):
     name: ClassVar[str] = "spool troubled"
     level: ClassVar[Level] = "error"
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHeld(Event):
+    """A message is not tried any more until somebody releases it."""
+
+    name: ClassVar[str] = "message held"
+    level: ClassVar[Level] = "error"
+    audited: ClassVar[bool] = True
+    message: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTroubled(Event):
+    """The audit file cannot be written; facts are counted until it can."""
+
+    name: ClassVar[str] = "audit troubled"
+    level: ClassVar[Level] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResumed(Event):
+    """The audit file can be written again; so many facts are missing there."""
+
+    name: ClassVar[str] = "audit resumed"
+    level: ClassVar[Level] = "warning"
+    lost: int

@@ -316,6 +316,7 @@ class Scheduler:
     async def _try(self, flight: Flight, of: Group, transport: Transport, gate: Gate) -> None:
         began = self._clock.now()
         is_written = False
+        self._spool.attempting(flight.id)
         try:
             recipients = tuple([flight.entry.envelope.recipients[index] for index in of.indices])
             is_last = began >= self._deadline(flight, gate, began)
@@ -328,6 +329,7 @@ class Scheduler:
             await self._write_down(flight, of, outcome, cause, gate)
             is_written = True
         finally:
+            self._spool.attempted(flight.id)
             if transport is of.route.transport:
                 gate.leave(began)
             self._land(flight, of, is_written=is_written)

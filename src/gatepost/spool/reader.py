@@ -17,15 +17,13 @@ from gatepost.errors import SpoolUnavailable
 from gatepost.model.envelope import MessageId
 from gatepost.spool.body import PIECE_BYTES
 from gatepost.spool.files import Files
-from gatepost.spool.row import COLUMNS, Row, entry_of
+from gatepost.spool.row import COLUMNS, WRITTEN, StoredRow, entry_of
 from gatepost.spool.schema import BODY_FOLDER, connect_reader
 from gatepost.spool.spool import Entry
 from gatepost.spool.trouble import spool_error
 
 __all__ = ["Reader", "SpoolReader", "open_reader"]
 
-_ROW: Final = f"SELECT {COLUMNS} FROM message WHERE id = ?"  # noqa: S608 - a constant of ours
-_PAGE: Final = f"SELECT {COLUMNS} FROM message WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
 _DUE: Final = "SELECT id FROM message WHERE held = 0 AND (due, id) > (?, ?) AND due <= ? ORDER BY due, id LIMIT ?"
 _NEXT: Final = "SELECT due, id FROM message WHERE held = 0 AND (due, id) > (?, ?) ORDER BY due, id LIMIT ?"
 _START: Final = (float("-inf"), "")
@@ -41,10 +39,15 @@ class Reader:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        # Beside no server, a spool of the version before is read as it lies there.
+        is_older = self._ask("PRAGMA user_version")[0][0] == 1
+        columns = f"{WRITTEN}, 0" if is_older else COLUMNS
+        self._row = f"SELECT {columns} FROM message WHERE id = ?"  # noqa: S608 - of constants of ours
+        self._page = f"SELECT {columns} FROM message WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
 
-    def row(self, message_id: MessageId) -> Row | None:
+    def row(self, message_id: MessageId) -> StoredRow | None:
         """Read the row of a message; None if there is none."""
-        rows = self._ask(_ROW, message_id)
+        rows = self._ask(self._row, message_id)
         return rows[0] if rows else None
 
     def octets(self, message_id: MessageId) -> bytes:
@@ -69,7 +72,7 @@ class Reader:
 
     def page(self, after: MessageId | None, limit: int) -> list[Entry]:
         """Read the entries after *after*, in the order of their names."""
-        return [entry_of(row) for row in self._ask(_PAGE, after or "", limit)]
+        return [entry_of(row) for row in self._ask(self._page, after or "", limit)]
 
     def count(self) -> int:
         """Count the messages."""

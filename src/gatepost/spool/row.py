@@ -10,12 +10,18 @@ from gatepost.model.address import Mailbox
 from gatepost.model.envelope import Body, Envelope, MessageId, Recipient
 from gatepost.spool.spool import Entry, Progress, Status
 
-__all__ = ["COLUMNS", "Row", "encode_progress", "entry_of", "fresh_progress", "row_of"]
+__all__ = ["COLUMNS", "WRITTEN", "Row", "StoredRow", "encode_progress", "entry_of", "fresh_progress", "row_of"]
 
-COLUMNS: Final = "id, due, held, accepted_at, attempts, stalled, file_bytes, envelope, progress"
+WRITTEN: Final = "id, due, held, accepted_at, attempts, stalled, file_bytes, envelope, progress"
+COLUMNS: Final = f"{WRITTEN}, crashes"
 
 Row = tuple[MessageId, float, int, float, int, float, int | None, str, str]
-"""What `COLUMNS` name.  `file_bytes` is the length of a body that lies in a file, None when it lies in the database."""
+"""What `WRITTEN` names, of a new message.
+
+`file_bytes` is the length of a body that lies in a file, None when it lies in the database."""
+
+StoredRow = tuple[MessageId, float, int, float, int, float, int | None, str, str, int]
+"""What `COLUMNS` name."""
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 _quoted: Final = json.encoder.encode_basestring_ascii
@@ -41,19 +47,19 @@ def row_of(entry: Entry, file_bytes: int | None) -> Row:
     )
 
 
-def entry_of(row: Row) -> Entry:
+def entry_of(row: StoredRow) -> Entry:
     """Read an entry from its row.
 
     Raises:
         SpoolUnavailable: the row is not one that we wrote.
     """
-    name, due, held, accepted_at, attempts, stalled, _, envelope_text, progress_text = row
+    name, due, held, accepted_at, attempts, stalled, _, envelope_text, progress_text, crashes = row
     try:
         envelope = _decode_envelope(envelope_text)
         progress = _decode_progress(progress_text, envelope.recipients) if progress_text else fresh_progress(envelope)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SpoolUnavailable(f"the row of message {name} cannot be read: {error!r}") from error
-    return Entry(name, envelope, accepted_at, due, attempts, stalled, bool(held), progress)
+    return Entry(name, envelope, accepted_at, due, attempts, stalled, bool(held), progress, crashes)
 
 
 def _encode_envelope(envelope: Envelope) -> str:

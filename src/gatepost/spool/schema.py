@@ -39,6 +39,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # The header section, and behind it the body unless that lies in a file.
         "CREATE TABLE content (id TEXT PRIMARY KEY, octets BLOB NOT NULL) WITHOUT ROWID",
     ),
+    # How often we died while it was tried.
+    ("ALTER TABLE message ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0",),
 )
 """What made each version from the one before; `PRAGMA user_version` counts them.  Entries are only ever added."""
 

@@ -10,8 +10,11 @@ The way of a message through it::
     async with spool.content(entry) as content: ...        # what the relay reads
     await spool.settle(entry.id, settlement)               # one transaction, bounce included
 
+An operator's hand is `alter` and `remove`; `attempting` and `attempted` tell the next start what a crash cut off.
+
 Promises: a `Receipt` exists only after the message and everything that names it is synced.  A commit is whole or did
 not happen.  A `Settlement` and the bounces in it are one transaction.  The last recipient settled removes the message.
+Changes of one message come one after the other, each on what the one before has left.
 """
 
 from __future__ import annotations
@@ -69,6 +72,7 @@ class Entry:
         stalled: seconds during which only trouble with a route kept it: not counted towards giving up.
         is_held: whether it waits for somebody to release it.
         progress: one per recipient, in the order of the envelope.
+        crashes: how often we died while it was tried, since an attempt last came to its end.
     """
 
     id: MessageId
@@ -79,6 +83,7 @@ class Entry:
     stalled: float = 0.0
     is_held: bool = False
     progress: tuple[Progress, ...] = ()
+    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +239,40 @@ class Spool(Protocol):
         Raises:
             SpoolUnavailable: nothing of it is written down; keep it and try again.
         """
+        ...
+
+    async def alter(self, message_id: MessageId, *, held: bool | None = None, due: float | None = None) -> bool:
+        """Put a message on hold or release it, or change when it is due; what is None stays as it is.
+
+        A settlement under way is written first.  Who is released is as one that no crash ever met.
+
+        Returns:
+            Whether it was done, durably; False: there is no such message (any more).
+
+        Raises:
+            SpoolUnavailable: it is not written down.
+        """
+        ...
+
+    async def remove(self, message_id: MessageId, bounces: tuple[Draft, ...] = ()) -> tuple[Receipt, ...] | None:
+        """Drop a message and keep *bounces*, which tell of it, in one transaction; return their receipts.
+
+        A settlement under way is written first.
+
+        Returns:
+            The receipts; None: there is no such message (any more), and nothing is written.
+
+        Raises:
+            SpoolUnavailable: it is not dropped.
+        """
+        ...
+
+    def attempting(self, message_id: MessageId) -> None:
+        """Note that an attempt of a message begins: should we die, a start finds out.  Never raises, never waits."""
+        ...
+
+    def attempted(self, message_id: MessageId) -> None:
+        """Note that an attempt has landed; as often as `attempting` was called.  Never raises, never waits."""
         ...
 
     def count(self) -> int:

@@ -16,33 +16,33 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from gatepost.errors import Misuse, SpoolUnavailable
+from gatepost.errors import SpoolUnavailable
 from gatepost.model.clock import Clock
 from gatepost.model.envelope import Envelope, MessageId, Receipt
-from gatepost.observe.events import Event, SpoolTroubled
+from gatepost.observe.events import Event, MessageHeld, SpoolTroubled
 from gatepost.spool.body import BodyFolder
+from gatepost.spool.changes import Changes
 from gatepost.spool.content import SqliteContent
 from gatepost.spool.files import Files
 from gatepost.spool.gathering import Gathering
+from gatepost.spool.in_flight import InFlight, left_in_flight
 from gatepost.spool.incoming import SqliteIncoming
+from gatepost.spool.layout import make_folder
 from gatepost.spool.lock import FolderLock
 from gatepost.spool.message_id import MessageIds
 from gatepost.spool.reader import Reader
-from gatepost.spool.recovery import Recovered, recover
+from gatepost.spool.recent import Found, Recent
+from gatepost.spool.recovery import CRASHES_LIMIT, Recovered, recover
 from gatepost.spool.room import Room
-from gatepost.spool.row import encode_progress, entry_of, fresh_progress, row_of
+from gatepost.spool.row import StoredRow, entry_of
 from gatepost.spool.schema import BODY_FOLDER, DATABASE_FILE, connect_reader, connect_writer, migrate
-from gatepost.spool.spool import Draft, Entry, Settlement, Status
+from gatepost.spool.spool import Draft, Entry, Settlement
+from gatepost.spool.transition import kept, new_entry
 from gatepost.spool.trouble import spool_error
 from gatepost.spool.writer import Change, Fate, Writer
 
 __all__ = ["SqliteSpool"]
 
-# Entries with few recipients are remembered, so many of them, and need no second reading.
-_REMEMBERED: Final = 512
-_FEW: Final = 4
-# Of them, contents up to this size, until they were tried once.
-_SMALL: Final = 16_384
 _THREADS: Final = 4
 
 
@@ -85,9 +85,8 @@ class SqliteSpool:
         self._room = Room(path, reserve_bytes, clock, self._files)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gatepost-spool")
         self._bodies = BodyFolder(path / BODY_FOLDER, self._files, self._pool, self._room)
-        self._settling: set[MessageId] = set()
-        self._recent: dict[MessageId, tuple[Entry, int | None]] = {}
-        self._fresh: dict[MessageId, bytes] = {}
+        self._changes = Changes(self._find, self._row, self._submit, self._ids, clock)
+        self._recent = Recent()
         self._doubtful: list[MessageId] = []
         self._in_trouble = False
         self._is_closed = False
@@ -96,25 +95,28 @@ class SqliteSpool:
         except (sqlite3.Error, OSError) as error:
             reason = spool_error(error)
             raise type(reason)(f"{path}: the spool cannot be opened: {reason}") from error
+        for name in self.recovered.held:
+            self._tell(MessageHeld(name, f"we died {CRASHES_LIMIT} times while it was tried"))
         if self.recovered.lost:
             names = ", ".join(self.recovered.lost[:10])
             self._say(f"{len(self.recovered.lost)} messages are on hold, their bodies are missing: {names}")
 
     def _open(self, path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
         with ExitStack() as undo:
-            _make_folders(path, self._files)
+            make_folder(path / BODY_FOLDER, self._files)
             self._lock = FolderLock(path)
             undo.callback(self._lock.release)
             (path / DATABASE_FILE).touch(0o600)
             connection = connect(path)
             undo.callback(connection.close)
             migrate(connection, path)
-            self.recovered = recover(connection, self._bodies.path, self._files)
+            self.recovered = recover(connection, self._bodies.path, self._files, left_in_flight(path))
             # The names of database and log must outlive a power cut as well as what is in them.
             self._files.sync_folder(path)
             self._reader = Reader(connect_reader(path, timeout=0.0))
             undo.callback(self._reader.close)
             self._count = self._reader.count()
+            self._in_flight = InFlight(path)
             undo.pop_all()
         self._writer = Writer(connection, lambda: connect(path), self._told)
         self._gathering = Gathering(self._writer.submit)
@@ -161,17 +163,8 @@ class SqliteSpool:
             SpoolUnavailable: the spool is closed.
         """
         now = self._clock.now()
-        entry = _new_entry(message_id, envelope, now, now if due is None else due, held)
-        return self._submit(
-            Change(
-                asyncio.get_running_loop().create_future(),
-                entries=((entry, file_bytes),),
-                messages=(row_of(entry, file_bytes),),
-                contents=((message_id, octets),),
-                body=None if file_bytes is None else message_id,
-                can_drop=True,
-            )
-        )
+        entry = new_entry(message_id, envelope, now, now if due is None else due, held)
+        return self._submit(kept(asyncio.get_running_loop().create_future(), entry, octets, file_bytes))
 
     # Read.
 
@@ -211,6 +204,11 @@ class SqliteSpool:
         self._check_open()
         return self._reader.page(after, limit)
 
+    def adapt(self, *, reserve_bytes: int, inline_bytes: int) -> None:
+        """Keep so much space free, and so large bodies in the database, from now on."""
+        self._room.reserve_bytes = reserve_bytes
+        self._inline_bytes = inline_bytes
+
     def count(self) -> int:
         """Return how many messages lie here."""
         return self._count
@@ -232,29 +230,25 @@ class SqliteSpool:
         found = self._find(message_id)
         if found is None:
             raise SpoolUnavailable(f"message {message_id} is not in the spool")
-        octets = self._fresh.get(message_id)
+        octets = self._recent.content(message_id)
         return (self._reader.octets(message_id) if octets is None else octets), found[1]
 
-    def _find(self, message_id: MessageId) -> tuple[Entry, int | None] | None:
+    def _find(self, message_id: MessageId) -> Found | None:
         self._check_open()
-        found = self._recent.get(message_id)
+        found = self._recent.entry(message_id)
         if found is None:
             row = self._reader.row(message_id)
             if row is None:
                 return None
             found = entry_of(row), row[6]
-            self._remember(*found)
+            self._recent.remember(*found)
         return found
 
-    def _remember(self, entry: Entry, file_bytes: int | None) -> None:
-        if len(entry.progress) <= _FEW:
-            if len(self._recent) >= _REMEMBERED:
-                oldest = next(iter(self._recent))
-                del self._recent[oldest]
-                self._fresh.pop(oldest, None)
-            self._recent[entry.id] = entry, file_bytes
+    def _row(self, message_id: MessageId) -> StoredRow | None:
+        self._check_open()
+        return self._reader.row(message_id)
 
-    # Settle.
+    # Change.
 
     async def settle(self, message_id: MessageId, settlement: Settlement) -> tuple[Receipt, ...]:
         """Write down what an attempt came to, and keep its bounces; return their receipts.
@@ -266,39 +260,31 @@ class SqliteSpool:
             SpoolUnavailable: nothing of it is written down; keep it and try again.
             Misuse: another settlement of the message is being written, or this one names other recipients.
         """
-        found = self._find(message_id)
-        if found is None:
-            return ()
-        entry, file_bytes = found
-        if message_id in self._settling:
-            raise Misuse(f"message {message_id} is settled twice at once")
-        if [each.recipient for each in settlement.progress] != [each.recipient for each in entry.progress]:
-            raise Misuse(f"a settlement of message {message_id} names other recipients")
-        change = Change(asyncio.get_running_loop().create_future())
-        if any(each.status is Status.PENDING for each in settlement.progress):
-            change.updates = (
-                (
-                    settlement.due,
-                    settlement.stalled,
-                    entry.attempts + settlement.is_attempt,
-                    encode_progress(settlement.progress),
-                    message_id,
-                ),
-            )
-        else:
-            change.removed = (message_id,)
-            change.finished_body = None if file_bytes is None else message_id
-        now = self._clock.now()
-        bounces = [
-            (_new_entry(self._ids.make(), draft.envelope, now, now), draft.content) for draft in settlement.bounces
-        ]
-        change.entries = tuple([(bounce, None) for bounce, _ in bounces])
-        change.messages = tuple([row_of(bounce, None) for bounce, _ in bounces])
-        change.contents = tuple([(bounce.id, content) for bounce, content in bounces])
-        written = self._submit(change, can_wait=True)
-        self._settling.add(message_id)
-        await written
-        return tuple([Receipt(bounce.id, len(content)) for bounce, content in bounces])
+        return await self._changes.settle(message_id, settlement)
+
+    async def alter(self, message_id: MessageId, *, held: bool | None = None, due: float | None = None) -> bool:
+        """Put a message on hold or release it, or change when it is due; tell whether it was there.
+
+        Raises:
+            SpoolUnavailable: it is not written down.
+        """
+        return await self._changes.alter(message_id, held, due)
+
+    async def remove(self, message_id: MessageId, bounces: tuple[Draft, ...] = ()) -> tuple[Receipt, ...] | None:
+        """Drop a message and keep *bounces* in one transaction; return their receipts, None if it was not there.
+
+        Raises:
+            SpoolUnavailable: it is not dropped.
+        """
+        return await self._changes.remove(message_id, bounces)
+
+    def attempting(self, message_id: MessageId) -> None:
+        """Note that an attempt of a message begins: should we die, a start finds out."""
+        self._in_flight.begin(message_id)
+
+    def attempted(self, message_id: MessageId) -> None:
+        """Note that an attempt has landed."""
+        self._in_flight.end(message_id)
 
     # Write.
 
@@ -313,18 +299,14 @@ class SqliteSpool:
             # A later commit has taken the place of the doubtful ones in the log.
             gone, self._doubtful = self._doubtful, []
         for change in changes:
-            for name in (*change.removed, *[update[-1] for update in change.updates]):
-                self._settling.discard(name)
-                self._recent.pop(name, None)
-                self._fresh.pop(name, None)
+            changed = change.changed
+            self._recent.forget(changed)
+            self._changes.turns.give(changed)
             if change.fate is Fate.WRITTEN:
                 self._count += len(change.messages) - len(change.removed)
                 self._room.take(sum([2 * len(octets) for _, octets in change.contents]))
                 for (entry, file_bytes), (_, octets) in zip(change.entries, change.contents, strict=True):
-                    self._remember(entry, file_bytes)
-                    if len(octets) <= _SMALL and entry.id in self._recent:
-                        # It will be read at once, by its first attempt.
-                        self._fresh[entry.id] = bytes(octets)
+                    self._recent.remember_new(entry, file_bytes, octets)
                 if change.finished_body is not None:
                     gone.append(change.finished_body)
             elif change.body is not None:
@@ -348,8 +330,11 @@ class SqliteSpool:
         self._in_trouble = error is not None
 
     def _say(self, reason: str) -> None:
+        self._tell(SpoolTroubled(reason))
+
+    def _tell(self, event: Event) -> None:
         if self._emit is not None:
-            self._emit(SpoolTroubled(reason))
+            self._emit(event)
 
     # End.
 
@@ -372,15 +357,5 @@ class SqliteSpool:
         # The writer's connection is the last, so that it makes the last checkpoint.
         self._reader.close()
         self._writer.close()
+        self._in_flight.close()
         self._lock.release()
-
-
-def _new_entry(message_id: MessageId, envelope: Envelope, now: float, due: float, held: bool = False) -> Entry:
-    return Entry(message_id, envelope, now, due, is_held=held, progress=fresh_progress(envelope))
-
-
-def _make_folders(path: Path, files: Files) -> None:
-    for folder in (path, path / BODY_FOLDER):
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True)
-            files.sync_folder(folder.parent)

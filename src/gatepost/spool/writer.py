@@ -18,14 +18,17 @@ from typing import Any, Final
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.envelope import MessageId
-from gatepost.spool.row import Row
+from gatepost.spool.row import WRITTEN, Row
 from gatepost.spool.spool import Entry
 from gatepost.spool.trouble import spool_error
 
-__all__ = ["Change", "Fate", "Update", "Writer"]
+__all__ = ["Alteration", "Change", "Fate", "Update", "Writer"]
 
 Update = tuple[float, float, int, str, MessageId]
 """New due, stalled, attempts and progress of a message, and its name."""
+
+Alteration = tuple[bool | None, float | None, bool | None, MessageId]
+"""Whether a message is held, when it is due, once more whether it is held, and its name; None changes nothing."""
 
 # One transaction holds so many changes at most, more or less: what waits longer is not told late.
 _BATCH_LIMIT: Final = 512
@@ -58,6 +61,7 @@ class Change:
         messages: their rows.
         contents: their names and what the database keeps of their contents.
         updates: new states of messages.
+        alterations: what an operator changed.
         removed: messages that are finished.
         body: the body file that `messages` names, if any.
         finished_body: the body file of `removed`, if any.
@@ -69,12 +73,18 @@ class Change:
     messages: tuple[Row, ...] = ()
     contents: tuple[tuple[MessageId, bytes | bytearray], ...] = ()
     updates: tuple[Update, ...] = ()
+    alterations: tuple[Alteration, ...] = ()
     removed: tuple[MessageId, ...] = ()
     body: MessageId | None = None
     finished_body: MessageId | None = None
     can_drop: bool = False
     fate: Fate = Fate.WAITS
     error: SpoolUnavailable | None = None
+
+    @property
+    def changed(self) -> tuple[MessageId, ...]:
+        """Messages that were there before and are not as they were."""
+        return (*self.removed, *[each[-1] for each in self.updates], *[each[-1] for each in self.alterations])
 
     def fail(self, error: SpoolUnavailable, fate: Fate = Fate.FAILED) -> None:
         """Note why it was not written."""
@@ -97,11 +107,16 @@ class _Many:
             connection.execute(self._texts[len(part)], [value for row in part for value in row])
 
 
-_INSERT_MESSAGES = _Many("INSERT INTO message VALUES ", "(?,?,?,?,?,?,?,?,?)")
+_INSERT_MESSAGES = _Many(f"INSERT INTO message ({WRITTEN}) VALUES ", "(?,?,?,?,?,?,?,?,?)")  # noqa: S608
 _INSERT_CONTENTS = _Many("INSERT INTO content VALUES ", "(?,?)")
 _DELETE_MESSAGES = _Many("DELETE FROM message WHERE id IN (", "?", ")")
 _DELETE_CONTENTS = _Many("DELETE FROM content WHERE id IN (", "?", ")")
-_UPDATE = "UPDATE message SET due = ?, stalled = ?, attempts = ?, progress = ? WHERE id = ?"
+_UPDATE = "UPDATE message SET due = ?, stalled = ?, attempts = ?, progress = ?, crashes = 0 WHERE id = ?"
+_ALTER = """
+    UPDATE message
+    SET held = coalesce(?, held), due = coalesce(?, due), crashes = CASE ? WHEN 0 THEN 0 ELSE crashes END
+    WHERE id = ?
+"""
 
 
 class Writer:
@@ -276,7 +291,7 @@ class Writer:
 
 
 def _is_new_mail(change: Change) -> bool:
-    return not change.removed and not change.updates
+    return not change.changed
 
 
 def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
@@ -287,6 +302,8 @@ def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
     for change in changes:
         for update in change.updates:
             connection.execute(_UPDATE, update)
+        for alteration in change.alterations:
+            connection.execute(_ALTER, alteration)
     messages = [row for change in changes for row in change.messages]
     if messages:
         _INSERT_MESSAGES.run(connection, messages)

@@ -13,7 +13,8 @@ from gatepost.model.delivery import Failed, RemoteReply
 from gatepost.model.envelope import Body, Envelope, MessageId, Recipient
 from gatepost.queue.bounce import Bouncer
 from gatepost.spool.spool import Draft, Entry
-from queue_world import CONTENT, HEADER, NEVER, MemoryContent
+from memory_spool import MemoryContent
+from queue_world import CONTENT, HEADER, NEVER
 
 ANN = Recipient(parse_mailbox("ann@example.net"))
 

@@ -9,7 +9,8 @@ from gatepost.model.delivery import Cause, Deferred, RemoteReply
 from gatepost.model.envelope import Envelope, MessageId, Recipient
 from gatepost.queue.grouping import NO_ROUTE, group, is_left_over
 from gatepost.relay.transport import Delivery
-from queue_world import LATER, OK, ByDomain, MemoryContent, Way
+from memory_spool import MemoryContent
+from queue_world import LATER, OK, ByDomain, Way
 
 ROUTES = ByDomain({"a.example": Way("a", None), "b.example": Way("b", None)})
 

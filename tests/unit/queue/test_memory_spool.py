@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from contracts.spool_changes_contract import SpoolChangesContract
 from contracts.spool_contract import SpoolContract, SteppedClock
 from gatepost.spool.spool import Spool
-from queue_world import MemorySpool
+from memory_spool import MemorySpool
 
 
 @pytest.fixture
@@ -35,3 +36,7 @@ def reopen(spool: Spool) -> Callable[[], Awaitable[Spool]]:
 
 class TestMemorySpool(SpoolContract):
     pass
+
+
+class TestMemorySpoolChanges(SpoolChangesContract):
+    """The contract of changes."""

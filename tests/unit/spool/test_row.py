@@ -57,7 +57,7 @@ def entries(draw: st.DrawFn) -> Entry:
 def test_an_entry_comes_back_from_the_database_as_it_was(entry, file_bytes):
     connection = sqlite3.connect(":memory:")
     try:
-        row = connection.execute("SELECT ?,?,?,?,?,?,?,?,?", row_of(entry, file_bytes)).fetchone()
+        row = connection.execute("SELECT ?,?,?,?,?,?,?,?,?,?", (*row_of(entry, file_bytes), entry.crashes)).fetchone()
     finally:
         connection.close()
     assert entry_of(row) == entry
@@ -87,7 +87,7 @@ def test_a_usual_row_is_short():
 )
 def test_a_damaged_row_is_trouble_of_the_spool(envelope, progress):
     with pytest.raises(SpoolUnavailable, match="0000000000000000"):
-        entry_of((MessageId("0" * 16), 1.0, 0, 1.0, 0, 0.0, None, envelope, progress))
+        entry_of((MessageId("0" * 16), 1.0, 0, 1.0, 0, 0.0, None, envelope, progress, 0))
 
 
 @given(st.text() | st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner)).map(json.dumps))
@@ -95,7 +95,7 @@ def test_whatever_stands_in_a_row_it_is_an_entry_or_trouble_of_the_spool(text):
     envelope = '{"from":null,"to":["a@b"],"size":1,"header":1}'
     for row in ((text, ""), (envelope, text)):
         try:
-            entry = entry_of((MessageId("0" * 16), 1.0, 0, 1.0, 0, 0.0, None, *row))
+            entry = entry_of((MessageId("0" * 16), 1.0, 0, 1.0, 0, 0.0, None, *row, 0))
         except SpoolUnavailable:
             continue
         assert isinstance(entry, Entry)

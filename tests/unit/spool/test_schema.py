@@ -7,7 +7,7 @@ import pytest
 from gatepost.errors import ConfigError, SpoolUnavailable
 from gatepost.spool.schema import DATABASE_FILE, MIGRATIONS, connect_reader, connect_writer, migrate
 
-ADDED = (*MIGRATIONS, ("ALTER TABLE message ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0", "CREATE TABLE extra (x)"))
+ADDED = (*MIGRATIONS, ("ALTER TABLE message ADD COLUMN lease INTEGER NOT NULL DEFAULT 0", "CREATE TABLE extra (x)"))
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def test_a_new_database_is_of_the_newest_version(connection, tmp_path):
 
 def test_an_older_database_is_brought_up_to_date_and_keeps_its_rows(connection, tmp_path):
     migrate(connection, tmp_path)
-    connection.execute("INSERT INTO message VALUES ('a', 1, 0, 1, 0, 0, NULL, '', '')")
+    connection.execute("INSERT INTO message VALUES ('a', 1, 0, 1, 0, 0, NULL, '', '', 0)")
     migrate(connection, tmp_path, ADDED)
     assert version(connection) == len(ADDED)
-    assert "crashes" in columns(connection)
-    assert connection.execute("SELECT id, crashes FROM message").fetchall() == [("a", 0)]
+    assert "lease" in columns(connection)
+    assert connection.execute("SELECT id, lease FROM message").fetchall() == [("a", 0)]
 
 
 def test_a_migration_that_fails_leaves_the_version_before(connection, tmp_path):
@@ -59,7 +59,7 @@ def test_a_migration_that_fails_leaves_the_version_before(connection, tmp_path):
     with pytest.raises(sqlite3.Error):
         migrate(connection, tmp_path, (*MIGRATIONS, (*ADDED[-1], "NONSENSE")))
     assert version(connection) == len(MIGRATIONS)
-    assert "crashes" not in columns(connection)
+    assert "lease" not in columns(connection)
     assert not connection.in_transaction
     migrate(connection, tmp_path, ADDED)
 
