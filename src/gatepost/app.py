@@ -29,6 +29,7 @@ from gatepost.queue.mail_queue import MailQueue
 from gatepost.queue.scheduler import Scheduler
 from gatepost.relay.router import Router
 from gatepost.session.conversation import Conversation
+from gatepost.session.revocation import end_revoked
 from gatepost.session.service import Limits, Service
 from gatepost.spool.sqlite import SqliteSpool
 from gatepost.state.connections import ConnectionTable
@@ -175,7 +176,7 @@ class Worker:
         self.router = Router(self._routes.values())
         self._open_queues()
         self._make_listeners()
-        self._watch(self.authority.watch(), "stores")
+        self._watch(self.authority.watch(self._end_revoked), "stores")
         for queue in self.queues:
             self._watch(queue.scheduler.run(), f"queue {queue.number}")
         for listener in self.listeners:
@@ -238,6 +239,10 @@ class Worker:
             sessions=sessions,
         )
 
+    async def _end_revoked(self) -> bool:
+        # Those who logged in before a reload are judged by the stores of today, too.
+        return await end_revoked(self.sessions, self.authority)
+
     def _watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Let *work* run for the whole life of the worker: it must not end unnoticed."""
         task = asyncio.create_task(work, name=name)
@@ -249,8 +254,11 @@ class Worker:
     async def reload(self, config: schema.Config, pair: KeyPair) -> None:
         """Go on with another configuration; sessions that are open keep what they began with.
 
-        Nothing changes if anything of it cannot be used.  What needs a restart stays as it was: listeners' names,
-        addresses, ports and kinds of TLS, the number of workers, and where state lies.
+        Nothing changes if anything of it cannot be used.
+
+        Args:
+            config: with the same listeners and state_dir as before (`gatepost.config.reload.keep_standing`).
+            pair: certificate and key of the listeners.
 
         Raises:
             ConfigError: something cannot be made as configured.
@@ -269,11 +277,9 @@ class Worker:
         if authority is not self.authority:
             self._retire(self._close_authority(self.authority))
             self.authority = authority
-            self._watch(authority.watch(), "stores")
-        written = {each.name: each for each in config.listener}
-        for listener in self.listeners:
-            old = listener.service
-            listener.service = self._service(written[old.listener], policies, limits, old.sessions)
+            self._watch(authority.watch(self._end_revoked), "stores")
+        for each, listener in zip(config.listener, self.listeners, strict=True):
+            listener.service = self._service(each, policies, limits, listener.service.sessions)
         self.listeners[0].connections.adapt(*parts.connection_limits(config))
         for key in old_routes.keys() - routes.keys():
             self._retire(self._close_later(old_routes[key].transport.close()))

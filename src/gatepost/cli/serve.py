@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,84 +15,82 @@ from gatepost.cli.options import config_option
 from gatepost.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gatepost.app import Worker
     from gatepost.config.schema import Config
+    from gatepost.state.lock import StateLock
 
 __all__ = ["serve"]
 
-_STDOUT = 1
-
-_log = logging.getLogger("gatepost.serve")
+# A server that is about to end holds its lock for as long as its clients are given.
+_LOCK_PATIENCE: Final = 40.0
 
 
 @click.command()
 @config_option
+@click.option(
+    "--workers", type=click.IntRange(0, 64), help="Processes that take and deliver mail; 0 is one for each core."
+)
 @click.option(
     "--loop",
     type=click.Choice(["auto", "uvloop", "asyncio"]),
     default="auto",
     help="Event loop; auto is uvloop where it is installed.",
 )
-def serve(config: Config, loop: str) -> None:
+def serve(config: Config, workers: int | None, loop: str) -> None:
     """Take mail from users and apps, keep it, and relay it onward.
 
     Logs go to standard output as JSON lines; "ready" among them says that all listeners accept.  SIGTERM and SIGINT
-    end it, after what is on its way has come to its end; a second one ends it at once.
+    end it, after what is on its way has come to its end; a second one ends it at once.  SIGHUP lets it read its
+    configuration and certificates anew.
     """
-    from gatepost.app import Worker, open_sockets, tls_context
+    from gatepost.app import open_sockets, tls_context
+    from gatepost.child import loop_factory, open_event_log
     from gatepost.config.check import check
+    from gatepost.cores import cores
     from gatepost.observe.emit import Emitter
-    from gatepost.observe.log import open_log
+    from gatepost.supervisor import Supervisor
 
     os.umask(0o077)
     findings = check(config)
     if findings.problems:
         raise ConfigError(*findings.problems)
+    loop_factory(loop)
     _raise_descriptor_limit()
-    config.state_dir.mkdir(parents=True, exist_ok=True)
-    for store in config.store:
-        _migrate(store.path)
-    context = tls_context(config)
-    observe = config.observe
-    log = open_log(observe.log_file or _STDOUT, observe.log_level, observe.log_format)
-    for warning in findings.warnings:
-        _log.warning("weak configuration", extra={"warning": warning})
+    lock = _lock(config.state_dir)
+    sockets = []
     try:
-        worker = Worker(config, open_sockets(config), context, Emitter(log))
-        with asyncio.Runner(loop_factory=_loop_factory(loop)) as runner:
-            runner.run(_run(worker))
+        for store in config.store:
+            _migrate(store.path)
+        context = tls_context(config)
+        log = open_event_log(config, has_thread=False)
+        for warning in findings.warnings:
+            log.say("warning", "weak configuration", warning=warning)
+        sockets = open_sockets(config)
+        wanted = config.workers if workers is None else workers
+        supervisor = Supervisor(config, sockets, context, Emitter(log), workers=wanted or cores(), loop=loop)
+        code = supervisor.run()
     finally:
-        log.close()
+        for sock in sockets:
+            sock.close()
+        lock.release()
+    raise SystemExit(code)
 
 
-async def _run(worker: Worker) -> None:
-    loop = asyncio.get_running_loop()
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, number)
-    await worker.start()
-    number = await signals.get()
-    stopping = asyncio.create_task(worker.stop(reason=number.name))
-    again = asyncio.create_task(signals.get())
-    await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
-    if not stopping.done():
-        stopping.cancel()
-        await asyncio.gather(stopping, return_exceptions=True)
-        await worker.stop(grace=0.0, reason="told twice")
-    again.cancel()
-    await asyncio.gather(stopping, again, return_exceptions=True)
+def _lock(state_dir: Path) -> StateLock:
+    from gatepost.state.lock import InUse, StateLock
 
-
-def _loop_factory(name: str) -> type[asyncio.AbstractEventLoop] | None:
-    if name == "asyncio":
-        return None
     try:
-        import uvloop
-    except ImportError:
-        if name == "uvloop":
-            raise click.UsageError("uvloop is not installed; use --loop asyncio") from None
-        return None
-    return uvloop.Loop
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return StateLock(state_dir, patience=_LOCK_PATIENCE, wait=_say_who_is_waited_for)
+    except InUse as error:
+        raise ConfigError(f"state_dir: {error}; stop it first, or give this server a state_dir of its own") from None
+    except OSError as error:
+        raise ConfigError(
+            f"state_dir: {state_dir} cannot be used: {error.strerror}; check the path and who owns it"
+        ) from None
+
+
+def _say_who_is_waited_for(trouble: Exception) -> None:
+    click.echo(f"gatepost: {trouble}; waiting for its end", err=True)
 
 
 def _raise_descriptor_limit() -> None:

@@ -15,19 +15,24 @@ from gatepost.config.locate import Source, locate
 from gatepost.config.schema import Config
 from gatepost.errors import ConfigError
 
-__all__ = ["load"]
+__all__ = ["load", "read"]
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _SIZE_LIMIT = 1 << 20
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
+def load(path: Path, environ: Mapping[str, str], *, text: str | None = None) -> Config:
     """Read the file at *path* and the variables of *environ* that are ours.
+
+    Args:
+        path: the file.
+        environ: the environment.
+        text: what stood in the file, if it was read already.
 
     Raises:
         ConfigError: with one line, ``file:line: key: what is wrong, what to do``, for each problem.
     """
-    text = _read(path)
+    text = read(path) if text is None else text
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -45,7 +50,12 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     return config
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """Return what stands in the file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             octets = file.read(_SIZE_LIMIT + 1)
