@@ -12,6 +12,7 @@ What a client may not do and what a next hop said are values (`Verdict`, `Outcom
     │   ├── StoreUnavailable          -> 454 4.7.0
     │   ├── SpoolUnavailable          -> 451 4.3.0
     │   │   └── SpoolFull             -> 452 4.3.1
+    │   ├── StateUnavailable          nobody is turned away for it
     │   └── ResolverUnavailable       the attempt is deferred
     └── Misuse                        our bug: wrong order of calls -> 451 4.3.0, with a traceback
 """
@@ -27,6 +28,7 @@ __all__ = [
     "ResolverUnavailable",
     "SpoolFull",
     "SpoolUnavailable",
+    "StateUnavailable",
     "StoreUnavailable",
     "TooLong",
     "Unavailable",
@@ -103,6 +105,10 @@ class SpoolUnavailable(Unavailable):
 
 class SpoolFull(SpoolUnavailable):
     """The spool has no room for more mail now."""
+
+
+class StateUnavailable(Unavailable):
+    """What the processes of the node share cannot be read or written now."""
 
 
 class ResolverUnavailable(Unavailable):

@@ -5,13 +5,13 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     Event
     ├── ServerStarted, ServerStopped, WorkerStarted, WorkerStopped, WorkerLost
     ├── ConfigReloaded, ReloadRefused
-    ├── ConnectionRefused, HandshakeFailed, SessionOpened, SessionClosed
+    ├── ConnectionRefused, HandshakeFailed, SessionOpened, SessionRevoked, SessionClosed
     ├── LoginSucceeded, LoginFailed
     ├── CommandRefused, SessionFailed
     ├── MessageAccepted, MessageRefused
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
     ├── BounceQueued, BounceDropped
-    ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld
+    ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
     └── AuditTroubled, AuditResumed
 """
 
@@ -47,7 +47,9 @@ __all__ = [
     "SessionClosed",
     "SessionFailed",
     "SessionOpened",
+    "SessionRevoked",
     "SpoolTroubled",
+    "StateTroubled",
     "WorkerLost",
     "WorkerStarted",
     "WorkerStopped",
@@ -164,6 +166,22 @@ class SessionOpened(Event):
     session: str
     listener: str
     peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRevoked(Event):
+    """A session was ended because its login does not count any more; *reason* is what the client never hears."""
+
+    name: ClassVar[str] = "session revoked"
+    audited: ClassVar[bool] = True
+    session: str
+    listener: str
+    peer: str
+    login: str
+    credential: str
+    label: str
+    reason: str
+    reply: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,3 +422,12 @@ class AuditResumed(Event):
     name: ClassVar[str] = "audit resumed"
     level: ClassVar[Level] = "warning"
     lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateTroubled(Event):
+    """What the processes of the node share cannot be written or read: limits and quotas may not hold meanwhile."""
+
+    name: ClassVar[str] = "state troubled"
+    level: ClassVar[Level] = "error"
+    reason: str

@@ -1,0 +1,71 @@
+"""The tables of the node's state file, and how an older file is brought up to date.
+
+Small things that all processes of a node share and that may be lost: none of it is mail, none of it lets anybody in.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from gatepost.errors import ConfigError
+
+__all__ = ["MIGRATIONS", "migrate"]
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        # Failed logins, and those that may become one, by slice of time (`gatepost.state.guesses`).
+        """
+        CREATE TABLE guess (
+            subject TEXT NOT NULL,
+            slice   INTEGER NOT NULL,
+            count   INTEGER NOT NULL,
+            PRIMARY KEY (subject, slice)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX guess_by_slice ON guess (slice)",
+        # Whence a login succeeded, and when last: in days.
+        """
+        CREATE TABLE familiar (
+            login   TEXT NOT NULL,
+            address TEXT NOT NULL,
+            day     INTEGER NOT NULL,
+            PRIMARY KEY (login, address)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX familiar_by_day ON familiar (day)",
+    ),
+)
+"""What made each version from the one before; `PRAGMA user_version` counts them.  Entries are only ever added."""
+
+
+def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Bring the file up to date: each step is one transaction; another process may be doing the same.
+
+    Raises:
+        ConfigError: a newer gatepost wrote it.
+        sqlite3.Error: it cannot be written, or is no database.
+    """
+    while (version := _version(connection, path, len(migrations))) < len(migrations):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _version(connection, path, len(migrations)) == version:
+                for statement in migrations[version]:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+def _version(connection: sqlite3.Connection, path: Path, known: int) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > known:
+        raise ConfigError(
+            f"{path}: this file is of version {version}, written by a newer gatepost; this one knows {known}: "
+            "run the newer one, or move the file away (limits and quotas then begin anew)"
+        )
+    return version
