@@ -91,6 +91,7 @@ class Gatepost:
         auth: what stands in ``[auth]``, as TOML.
         loop: which event loop.
         environment: variables for every command.
+        top: what stands before all tables, as TOML.
     """
 
     folder: Path
@@ -100,6 +101,7 @@ class Gatepost:
     auth: str = ""
     loop: str = "auto"
     environment: dict[str, str] = field(default_factory=dict)
+    top: str = "workers = 1"
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -112,6 +114,7 @@ class Gatepost:
             f"""\
 hostname = "gatepost.example.org"
 state_dir = "{self.folder / "state"}"
+{self.top}
 
 [[listener]]
 name = "submission"
