@@ -8,7 +8,7 @@ only (`LoginAttempt.reason`, `LoginAttempt.doomed`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from gatepost.errors import Malformed, Misuse
@@ -33,6 +33,8 @@ __all__ = ["TOKEN_CREDENTIAL", "Authority", "LoginAttempt"]
 
 TOKEN_CREDENTIAL: Final = "oauth"  # noqa: S105 - the id of a credential
 """Stands for the id of a credential when somebody came with an access token."""
+
+_WATCH_SECONDS: Final = 1.0
 
 
 class Authority:
@@ -70,6 +72,7 @@ class Authority:
         self._iterations = iterations
         self._argon2 = argon2 or Argon2()
         self._offer = Offer(stores, clock, mechanisms, has_tokens=tokens is not None)
+        self._is_closed = False
 
     def offered(self, listener: str) -> tuple[Mechanism, ...]:
         """Return the mechanisms that work on *listener* at this moment, in the order EHLO shows them."""
@@ -83,12 +86,46 @@ class Authority:
         """Notice what has changed in the stores; once before the first session."""
         await self._offer.refresh()
 
-    async def watch(self) -> None:
-        """Notice what changes in the stores, once a second, until cancelled."""
-        await self._offer.watch()
+    async def watch(self, on_change: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """Notice what changes in the stores, once a second, until closed.
+
+        Args:
+            on_change: called at the beginning, and whenever a login that counted may not count any more; called again
+                a second later if it says that it could not do all it should.
+        """
+        is_due = True
+        while not self._is_closed:
+            is_due = await self._offer.refresh() or is_due
+            if is_due and on_change is not None:
+                is_due = not await on_change()
+            await self.clock.sleep(_WATCH_SECONDS)
+
+    async def judge(self, identity: Identity, peer: Peer, mechanism: str) -> tuple[Identity, str]:
+        """Look somebody up who has proved who they are.
+
+        Args:
+            identity: who they were then.
+            peer: where they are.
+            mechanism: how they proved it.
+
+        Returns:
+            Who they are now, and why they may not be here, if they may not.
+
+        Raises:
+            StoreUnavailable: a store cannot be asked.
+        """
+        account = await self.find(identity.account)
+        if account is None:
+            return identity, "account removed"
+        credential = _credential(account, identity)
+        if credential is None:
+            return identity, "credential removed"
+        reason = why_not_account(account) or why_not_credential(credential, peer, mechanism, self.clock.now())
+        return account.identity(credential), reason
 
     def close(self) -> None:
         """Let go of stores and threads."""
+        self._is_closed = True
         self.passwords.close()
         for store in self._stores:
             store.close()
@@ -201,21 +238,10 @@ class LoginAttempt:
 
     async def admit(self, identity: Identity, authzid: str) -> Identity | None:
         """After the proof: may this identity log in here, now, this way, as *authzid*?  None is a no, with `reason`."""
-        self.identity = identity
         # What was known when the exchange began may be a minute old.
-        account = await self._authority.find(identity.account)
-        if account is None:
-            self.reason = "account removed"
-            return None
-        credential = _credential(account, identity)
-        if credential is None:
-            self.reason = "credential removed"
-            return None
-        self.identity = account.identity(credential)
-        now = self._authority.clock.now()
-        self.reason = why_not_account(account) or why_not_credential(credential, self._peer, self._mechanism, now)
+        self.identity, self.reason = await self._authority.judge(identity, self._peer, self._mechanism)
         # RFC 4616 §2: an empty authzid is the login itself; nobody may act as anybody else.
-        if not self.reason and authzid and _prepared(authzid) != account.login:
+        if not self.reason and authzid and _prepared(authzid) != self.identity.account:
             self.reason = "may not act as another login"
         return None if self.reason else self.identity
 

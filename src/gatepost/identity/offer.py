@@ -21,7 +21,6 @@ __all__ = ["Offer"]
 T = TypeVar("T")
 
 _SCHEMES: Final = {Needs.SCRAM_SHA_256: SCRAM_SHA_256, Needs.HMAC_MD5: HMAC_MD5}  # those in `MECHANISM_SCHEMES`
-_WATCH_SECONDS: Final = 1.0
 
 _log = logging.getLogger("gatepost.identity")
 
@@ -64,20 +63,19 @@ class Offer:
         """Return what is on offer on *listener*."""
         return self._offered.get(listener, ())
 
-    async def watch(self) -> None:
-        """Look once a second, until cancelled."""
-        while True:
-            await self.refresh()
-            await self._clock.sleep(_WATCH_SECONDS)
+    async def refresh(self) -> bool:
+        """Look at the stores that have changed; what was known of one that is away holds on.
 
-    async def refresh(self) -> None:
-        """Look at the stores that have changed; what was known of one that is away holds on."""
+        Returns:
+            Whether a login that counted may not count any more: a store has changed, or a credential expired.
+        """
         now = self._clock.now()
-        looked = False
+        looked = changed = False
         for number, store in enumerate(self._stores):
             known = self._surveys.get(number)
             try:
                 if known is None or _is_over(known, now) or await store.has_changed():
+                    changed = True
                     self._surveys[number] = await store.survey(now)
                     looked = True
             except StoreUnavailable as error:
@@ -90,6 +88,7 @@ class Offer:
                 self._away.discard(number)
         if looked:
             self._settle()
+        return changed
 
     def _settle(self) -> None:
         surveys = self._surveys.values()

@@ -20,7 +20,7 @@ from gatepost.model.identity import Identity
 from gatepost.model.peer import Peer, TlsFacts
 from gatepost.model.reply import Reply
 from gatepost.model.verdict import Refuse
-from gatepost.observe.events import CommandRefused, SessionClosed, SessionFailed, SessionOpened
+from gatepost.observe.events import CommandRefused, SessionClosed, SessionFailed, SessionOpened, SessionRevoked
 from gatepost.policy.policy import Stage
 from gatepost.session.failures import reply_to
 from gatepost.session.hooks import Hooks
@@ -70,6 +70,7 @@ class Conversation(Wire):
         self.peer = Peer("", 0, service.listener)
         self.state = State.CONNECTED
         self.identity: Identity | None = None
+        self.mechanism = ""  # by which they proved it
         self.transaction: Transaction | None = None
         self.is_extended = False
         self.auth_failures = 0
@@ -78,6 +79,7 @@ class Conversation(Wire):
         self._before_login = 0
         self._refusals = 0
         self._end = ""
+        self._farewell: Reply | None = None
         self.patience = service.limits.login_patience
 
     # From greeting to goodbye
@@ -97,6 +99,8 @@ class Conversation(Wire):
                 self.reply(replies.TIMED_OUT)
         finally:
             service.sessions.discard(self)
+            if self._farewell is not None:
+                self.reply(self._farewell)
             self.close_soon()
             service.emit(
                 SessionClosed(
@@ -264,7 +268,7 @@ class Conversation(Wire):
 
     def hang_up(self, reason: str) -> None:
         """End the session once what was said is written."""
-        self._end = reason
+        self._end = self._end or reason
 
     @property
     def is_leaving(self) -> bool:
@@ -277,6 +281,32 @@ class Conversation(Wire):
             self.reply(replies.SHUTTING_DOWN)
             self.hang_up("shutting down")
             self.close()
+
+    def revoke(self, reason: str) -> None:
+        """End the session at once, because its login does not count any more.
+
+        A message that comes in is cut off.  One that is being kept was complete before: its client hears of it first.
+        """
+        identity, task = self.identity, self._handler_coroutine
+        if self._end or identity is None or task is None:
+            return
+        self._refusals += 1
+        self._farewell = replies.LOGIN_REVOKED.with_support_id(f"gp-{self.id}.{self._refusals}")
+        self.hang_up(reason)
+        self.service.emit(
+            SessionRevoked(
+                session=self.id,
+                listener=self.peer.listener,
+                peer=self.peer.address,
+                login=identity.account,
+                credential=identity.credential,
+                label=identity.label,
+                reason=reason,
+                reply=str(self._farewell),
+            )
+        )
+        if not self.is_keeping:
+            task.cancel()
 
     async def read_response(self) -> bytes:
         """Write what was said and return the client's next line, in an exchange of AUTH."""

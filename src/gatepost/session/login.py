@@ -97,11 +97,8 @@ async def login(session: Conversation, argument: str) -> None:
     try:
         outcome = await drive(exchange, client, attempt)
         if isinstance(outcome, Granted):
-            identity = await attempt.admit(outcome.identity, outcome.authzid)
+            identity = await _admit(attempt, outcome, client)
             if identity is not None:
-                # RFC 4954 §4: 235 carries no data, so what goes with success goes out as one more challenge.
-                if outcome.final is not None and await client.respond(outcome.final) != b"":
-                    raise Malformed("expected an empty response to the final challenge")
                 _succeed(session, identity, mechanism)
                 return
             reason = attempt.reason
@@ -127,9 +124,22 @@ async def login(session: Conversation, argument: str) -> None:
         _tell(session, attempt, mechanism, reply, str(error))
 
 
+async def _admit(attempt: Attempt, outcome: Granted, client: _Client) -> Identity | None:
+    """Return who comes in; None is a no, whose reason is with the attempt."""
+    identity = await attempt.admit(outcome.identity, outcome.authzid)
+    if identity is None or outcome.final is None:
+        return identity
+    # RFC 4954 §4: 235 carries no data, so what goes with success goes out as one more challenge.
+    if await client.respond(outcome.final) != b"":
+        raise Malformed("expected an empty response to the final challenge")
+    # The client may have taken its time, and what was revoked meanwhile must not come in.
+    return await attempt.admit(outcome.identity, outcome.authzid)
+
+
 def _succeed(session: Conversation, identity: Identity, mechanism: Mechanism) -> None:
     peer = session.peer
     session.identity = identity
+    session.mechanism = mechanism.name
     session.patience = session.service.limits.idle_patience
     session.session.authenticated = True
     session.session.auth_data = identity  # type: ignore[assignment]  # aiosmtpd says None

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from gatepost.errors import StoreUnavailable
+from gatepost.identity.authority import Authority
 from gatepost.identity.offer import Offer
+from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
 from gatepost.identity.store import HMAC_MD5, MECHANISM_SCHEMES, SCRAM_SHA_256, Account, Survey, Work
+from gatepost.model.identity import Secret
 from gatepost.sasl.registry import MECHANISMS
+from gatepost.state.keys import Keys
 from identities import ALL, Clock
 
 _EVERYWHERE = frozenset({frozenset[str]()})
@@ -126,16 +130,82 @@ async def test_counts_of_all_stores_are_added() -> None:
     assert dict(offer.work) == {Work(pbkdf2=True): 3, Work(argon2=True): 4}
 
 
-async def test_watching_looks_once_a_second_until_cancelled() -> None:
-    class Ending(Clock):
-        async def sleep(self, seconds: float) -> None:
-            await super().sleep(seconds)
-            store.changed = True
-            if len(self.slept) == 3:
-                raise asyncio.CancelledError
+async def test_a_look_says_whether_logins_may_have_ceased_to_count() -> None:
+    clock = Clock()
+    store = Stand(now=Survey(next_expiry=clock.time + 60))
+    offer = _offer(Stand(), store, clock=clock)
+    assert await offer.refresh()
+    assert not await offer.refresh()
+    store.changed = True
+    assert await offer.refresh()
+    assert not await offer.refresh()
+    clock.time += 60
+    store.now = Survey()
+    assert await offer.refresh()
+    assert not await offer.refresh()
 
-    clock, store = Ending(), Stand()
+
+async def test_a_change_counts_even_when_the_store_cannot_be_surveyed() -> None:
+    class Half(Stand):
+        async def survey(self, now: float) -> Survey:
+            raise StoreUnavailable("holds what nobody can read")
+
+    assert await _offer(Half()).refresh()
+
+
+class _Ending(Clock):
+    """Ends the watching in its fourth pause."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        if len(self.slept) == 4:
+            raise asyncio.CancelledError
+
+
+def _authority(store: Stand, clock: Clock) -> Authority:
+    passwords = Passwords(HashingPool(), PasswordMemory(Keys(Secret(bytes(32))), clock))
+    return Authority([store], passwords, Keys(Secret(bytes(32))), clock, {})
+
+
+async def test_watching_looks_once_a_second_until_cancelled() -> None:
+    clock, store = _Ending(), Stand()
+
+    async def changed() -> bool:
+        seen.append(store.surveys)
+        store.changed = len(seen) < 3
+        return True
+
+    seen: list[int] = []
+    authority = _authority(store, clock)
     with pytest.raises(asyncio.CancelledError):
-        await _offer(store, clock=clock).watch()
-    assert clock.slept == [1.0, 1.0, 1.0]
-    assert store.surveys == 3
+        await authority.watch(changed)
+    assert clock.slept == [1.0, 1.0, 1.0, 1.0]
+    assert seen == [1, 2, 3]  # at the beginning, and at each change; not the fourth time
+    authority.close()
+
+
+async def test_what_could_not_be_done_at_a_change_is_tried_again() -> None:
+    clock, store, calls = _Ending(), Stand(), []
+
+    async def changed() -> bool:
+        calls.append(clock.time)
+        return len(calls) == 3
+
+    authority = _authority(store, clock)
+    with pytest.raises(asyncio.CancelledError):
+        await authority.watch(changed)
+    assert len(calls) == 3
+    assert store.surveys == 1
+    authority.close()
+
+
+async def test_watching_ends_when_closed() -> None:
+    clock, store = Clock(), Stand()
+
+    async def changed() -> bool:
+        authority.close()
+        return False
+
+    authority = _authority(store, clock)
+    await authority.watch(changed)
+    assert store.surveys == 1
