@@ -17,6 +17,7 @@ from gatepost.config.certificate import Flaw, check_pair
 from gatepost.config.locate import Key
 from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
 from gatepost.config.schema import Config, Issuer, Listener
+from gatepost.config.vanishing import why_vanishing
 from gatepost.errors import ConfigError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def check(config: Config, now: dt.datetime | None = None) -> Findings:
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificate(config, findings, moment)
+    _vanishing(config, findings)
     _credentials(config, findings, moment)
     return findings
 
@@ -87,6 +89,24 @@ def _folder(key: Key, path: Path, findings: Findings) -> None:
     parent = next(each for each in path.parents if each.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         findings.wrong(key, f"{path} does not exist and cannot be made; make it for the user that runs gatepost")
+
+
+def _vanishing(config: Config, findings: Findings) -> None:
+    """What was accepted must outlive the container."""
+    places: list[tuple[Key, Path]] = [(("state_dir",), config.state_dir)]
+    places += [(("store", number, "path"), store.path.parent) for number, store in enumerate(config.store)]
+    seen: set[Path] = set()
+    for key, folder in places:
+        reason = "" if folder in seen else why_vanishing(folder, os.environ)
+        seen.add(folder)
+        if reason and config.state_may_vanish:
+            findings.odd(key, f"{folder} will vanish with this container: {reason}")
+        elif reason:
+            findings.wrong(
+                key,
+                f"{folder} would vanish with this container: {reason}; mount a volume there "
+                f"(docker run -v gatepost:{folder}), or set state_may_vanish = true",
+            )
 
 
 def _listeners(config: Config, findings: Findings) -> None:

@@ -16,7 +16,19 @@ from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, fiel
 from gatepost.config.limits import Limits
 from gatepost.config.locate import Source
 from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
-from gatepost.config.values import Address, Duration, HostAndPort, Hostname, Location, Name, Size, Table, Whole, wrong
+from gatepost.config.values import (
+    Address,
+    Duration,
+    Flag,
+    HostAndPort,
+    Hostname,
+    Location,
+    Name,
+    Size,
+    Table,
+    Whole,
+    wrong,
+)
 
 __all__ = [
     "Admin",
@@ -287,6 +299,10 @@ class Config(Table):
     )
     state_dir: Location = Field(
         default=Path("/var/lib/gatepost"), description="Folder for everything that must last: spool, accounts, keys."
+    )
+    state_may_vanish: Flag = Field(
+        default=False,
+        description="Whether gatepost may start though state_dir would vanish with its container, and the mail in it.",
     )
     secret_key_file: Location = Field(
         default_factory=lambda data: data.get("state_dir", Path()) / "secret.key",
