@@ -126,7 +126,7 @@ def test_a_full_disk_costs_lines_and_says_how_many(monkeypatch: pytest.MonkeyPat
             raise OSError(28, "No space left on device")
         return real(descriptor, octets)
 
-    monkeypatch.setattr(writing.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     writer = LogWriter(path, lost)
     writer.write("one")
     assert refused.wait(SECONDS)

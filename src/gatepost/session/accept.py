@@ -112,6 +112,7 @@ async def _keep(
             recipients=tuple(map(str, recipients)),
             size=envelope.size_bytes,
             header_message_id=prepared.message_id,
+            seconds=session.loop.time() - session.received_at,
         )
     )
     return receipt
