@@ -12,6 +12,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
     ├── BounceQueued, BounceDropped
     ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
+    ├── MessageChanged, MessageDropped, RouteChanged
     └── AuditTroubled, AuditResumed
 """
 
@@ -33,6 +34,8 @@ __all__ = [
     "LoginFailed",
     "LoginSucceeded",
     "MessageAccepted",
+    "MessageChanged",
+    "MessageDropped",
     "MessageFinished",
     "MessageHeld",
     "MessageRefused",
@@ -40,6 +43,7 @@ __all__ = [
     "RecipientDelivered",
     "RecipientFailed",
     "ReloadRefused",
+    "RouteChanged",
     "RoutePaused",
     "RouteResumed",
     "ServerStarted",
@@ -404,6 +408,39 @@ class MessageHeld(Event):
     audited: ClassVar[bool] = True
     message: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageChanged(Event):
+    """Somebody held, released or retried a message; *change* says which."""
+
+    name: ClassVar[str] = "message changed by hand"
+    audited: ClassVar[bool] = True
+    message: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDropped(Event):
+    """Somebody dropped a message for those recipients that still waited; *bounce* tells its sender, if it is told."""
+
+    name: ClassVar[str] = "message dropped by hand"
+    level: ClassVar[Level] = "warning"
+    audited: ClassVar[bool] = True
+    message: str
+    sender: str
+    recipients: tuple[str, ...]
+    bounce: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChanged(Event):
+    """Somebody paused or resumed a route, or it was found paused at a start; *change* says which."""
+
+    name: ClassVar[str] = "route changed by hand"
+    audited: ClassVar[bool] = True
+    route: str
+    change: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gatepost.model.delivery import Cause, Deferred, Delivered, Failed, Result
 from gatepost.model.envelope import MessageId
@@ -48,6 +49,14 @@ class Flight:
     def stalled(self, health: Health, now: float) -> float:
         """Return for how many seconds routes have kept it until now, if its route has that health."""
         return self.entry.stalled + health.stalled(self.entry.due, now)
+
+    def deadline(self, schedule: Schedule, health: Health, now: float) -> float:
+        """Return when it is given up, if its route has that health."""
+        return schedule.deadline(self.entry.accepted_at, self.stalled(health, now))
+
+    def is_hopeless(self, schedule: Schedule, health: Health, now: float) -> bool:
+        """Tell whether it has become too old behind a next hop that is away."""
+        return not health.is_open and not health.is_paused and now >= self.deadline(schedule, health, now)
 
     def ready(self, schedule: Schedule, now: float) -> list[int]:
         """Return the places of recipients whose time has come.
@@ -95,6 +104,15 @@ class Flight:
                 before.recipient, _STATUS[type(result)], attempts, str(result.reply), result.next_hop, at
             )
         return tuple(progress)
+
+    def alter(self, held: bool | None, due: float | None) -> None:
+        """Take note that somebody put it on hold, released it or changed when it is due; None is as before."""
+        before = self.entry
+        self.entry = replace(
+            before,
+            is_held=before.is_held if held is None else held,
+            due=before.due if due is None else due,
+        )
 
     def advance(self, settlement: Settlement) -> None:
         """Take note that *settlement* is written down."""

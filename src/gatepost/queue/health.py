@@ -5,7 +5,8 @@ A route is open, or closed until a moment at which one attempt may probe it.  Tw
 - its next hop is down, slow or busy: back-off from seconds to minutes; mail that waits grows older;
 - our login or its certificate is refused: a pause from a minute to a quarter of an hour; mail that waits does not.
 
-The first attempt that the next hop answers opens it again.
+The first attempt that the next hop answers opens it again.  What somebody paused by hand stays closed until somebody
+resumes it, and mail that waits for it grows no older.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class Health:
     Attributes:
         until: when a closed route may be probed; 0 while it is open.
         last_reply: what was last said in its trouble.
+        is_paused_by_hand: whether it stays closed until `resume`, whatever happens.
     """
 
     def __init__(self, name: str, emit: Callable[[Event], None]) -> None:
         self.until = 0.0
         self.last_reply: RemoteReply | None = None
+        self.is_paused_by_hand = False
         self._name = name
         self._emit = emit
         self._is_probing = False
@@ -50,16 +53,36 @@ class Health:
     @property
     def is_open(self) -> bool:
         """Whether everything may be tried."""
-        return not self.until
+        return not self.until and not self.is_paused_by_hand
 
     @property
     def is_paused(self) -> bool:
-        """Whether our login or its certificate keeps it closed: nobody grows older by that."""
+        """Whether our login, its certificate or somebody's hand keeps it closed: nobody grows older by that."""
         return self._paused_at is not None and self._resumed_at is None
 
     def admits(self, now: float) -> bool:
         """Tell whether one more attempt may start."""
+        if self.is_paused_by_hand:
+            return False
         return not self.until or (now >= self.until and not self._is_probing)
+
+    def pause(self, since: float) -> None:
+        """Keep it closed until `resume`; *since* then nobody has grown older by that."""
+        if not self.is_paused_by_hand:
+            self.is_paused_by_hand = True
+            self._begin_pause(since)
+
+    def resume(self, now: float) -> None:
+        """Open what was paused by hand, and let whatever else keeps it closed be probed at once."""
+        if self.is_paused_by_hand:
+            self.is_paused_by_hand = False
+            if not self._refusals:
+                self._resumed_at = now
+        self.probe(now)
+
+    def probe(self, now: float) -> None:
+        """Let one attempt see at once whether it is still in trouble."""
+        self.until = min(self.until, now)
 
     def begin(self) -> None:
         """Take note of an attempt: on a closed route it is the probe."""
@@ -123,7 +146,7 @@ class Health:
         if not self.until and not self._failures:
             return
         self.until, self._failures, self._refusals, self._is_probing = 0.0, 0, 0, False
-        if self.is_paused:
+        if self.is_paused and not self.is_paused_by_hand:
             self._resumed_at = now
             self._emit(RouteResumed(self._name))
 
@@ -133,12 +156,15 @@ class Health:
         self._is_probing = False
 
     def _pause(self, now: float) -> None:
+        self._begin_pause(now)
+        self._emit(RoutePaused(self._name, str(self.last_reply), self.until))
+
+    def _begin_pause(self, now: float) -> None:
         if self._resumed_at is not None and now - self._resumed_at > _PAUSE_LIMIT:
             self._paused_at = None  # otherwise it works only off and on, and that is one pause
         if self._paused_at is None:
             self._paused_at = now
         self._resumed_at = None
-        self._emit(RoutePaused(self._name, str(self.last_reply), self.until))
 
 
 def _cause(results: Sequence[Result]) -> Cause:

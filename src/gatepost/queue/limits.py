@@ -7,12 +7,14 @@ with a hundred, and other routes do not notice.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gatepost.model.envelope import MessageId
+from gatepost.observe.events import Event
 from gatepost.queue.health import Health
 
-__all__ = ["Gate", "Limits", "Place"]
+__all__ = ["Gate", "Gates", "Limits", "Place"]
 
 Place = tuple[float, str]
 """A place in the order in which the spool lists what is due: due time and id."""
@@ -94,3 +96,39 @@ class Gate:
         message_id = next(iter(self.waiting))
         del self.waiting[message_id]
         return message_id
+
+
+class Gates(dict[str, Gate]):
+    """The gates by name of the route; each is made when it is first asked for.
+
+    Args:
+        limit: how many attempts at once each admits.
+        emit: hears of routes that are paused and work again.
+    """
+
+    def __init__(self, limit: int, emit: Callable[[Event], None]) -> None:
+        super().__init__()
+        self._limit = limit
+        self._emit = emit
+        self._paused: Mapping[str, float] = {}
+
+    def __missing__(self, name: str) -> Gate:
+        gate = self[name] = Gate(self._limit, Health(name, self._emit))
+        if name in self._paused:
+            gate.health.pause(self._paused[name])
+        return gate
+
+    def adapt(self, limit: int) -> None:
+        """Admit that many attempts at each from now on."""
+        self._limit = limit
+        for gate in self.values():
+            gate.limit = limit
+
+    def pause(self, paused: Mapping[str, float], now: float) -> None:
+        """Keep those closed that were *paused* by hand, each since then, and resume those that are no more."""
+        self._paused = dict(paused)
+        for name, gate in self.items():
+            if name in paused:
+                gate.health.pause(paused[name])
+            elif gate.health.is_paused_by_hand:
+                gate.health.resume(now)

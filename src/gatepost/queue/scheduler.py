@@ -26,7 +26,7 @@ from gatepost.queue.facts import facts
 from gatepost.queue.flight import Flight
 from gatepost.queue.grouping import NO_ROUTE, Group, Routes, group
 from gatepost.queue.health import Health
-from gatepost.queue.limits import Gate, Limits, Place
+from gatepost.queue.limits import Gate, Gates, Limits, Place
 from gatepost.queue.retry import Schedule
 from gatepost.queue.settlement import settle_up
 from gatepost.relay.transport import Transport
@@ -57,6 +57,12 @@ class Scheduler:
         emit: who hears of what happened.
         schedule: when to try again.
         limits: how much at once.
+
+    Attributes:
+        gates: the ways into the routes.
+        flights: messages under way.
+        barred: messages that must not be tried now, for they are about to be dropped.
+        stuck: attempts whose result cannot be written down.
     """
 
     def __init__(
@@ -77,14 +83,15 @@ class Scheduler:
         self._schedule = schedule or Schedule()
         self._limits = limits or Limits()
         self._attempt = Attempt(spool, Bouncer(hostname), clock)
-        self._flights: dict[MessageId, Flight] = {}
+        self.flights: dict[MessageId, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = 0
-        self._gates: dict[str, Gate] = {}
+        self.gates = Gates(self._limits.per_route, emit)
         self._frontier = _START
         self._sweep_at = 0.0
         self._unreadable: set[MessageId] = set()
-        self._stuck = 0  # attempts whose result cannot be written down
+        self.barred: set[MessageId] = set()
+        self.stuck = 0
         self._is_running = False
         self._is_full = False  # reading on waits for an attempt to end
         self._sleeps_until = 0.0
@@ -103,9 +110,12 @@ class Scheduler:
     def adapt(self, routes: Routes, schedule: Schedule, limits: Limits) -> None:
         """Use other routes, times and limits from now on, and look at everything that waits."""
         self._routes, self._schedule, self._limits = routes, schedule, limits
-        for gate in self._gates.values():
-            gate.limit = limits.per_route
+        self.gates.adapt(limits.per_route)
         self._sweep_at = 0.0
+        self._poked.set()
+
+    def look_again(self) -> None:
+        """See what may start now: a gate was opened."""
         self._poked.set()
 
     async def run(self) -> None:
@@ -147,7 +157,7 @@ class Scheduler:
     # Looking for what is due.
 
     def _has_room(self) -> bool:
-        return self._is_running and not self._stuck and len(self._tasks) < self._limits.attempts
+        return self._is_running and not self.stuck and len(self._tasks) < self._limits.attempts
 
     def _round(self) -> float:
         """Start what can be started, read a little further; return how long to sleep."""
@@ -155,7 +165,7 @@ class Scheduler:
         if now >= self._sweep_at:
             self._sweep(now)
         before, is_more = self._started, False
-        for gate in list(self._gates.values()):
+        for gate in list(self.gates.values()):
             self._admit_waiting(gate)
             if self._has_room() and gate.wants_more(now):
                 is_more |= self._catch_up(gate)
@@ -198,7 +208,7 @@ class Scheduler:
         self._sweep_at = now + _SWEEP
         self._frontier = _START
         self._unreadable.clear()
-        for gate in self._gates.values():
+        for gate in self.gates.values():
             gate.behind = None
 
     def _admit_waiting(self, gate: Gate) -> None:
@@ -209,7 +219,7 @@ class Scheduler:
     def _idle_time(self) -> float:
         now = self._clock.now()
         moments = [self._sweep_at, now + _IDLE_LIMIT]
-        moments += [gate.health.until for gate in self._gates.values() if gate.waiting or gate.behind is not None]
+        moments += [gate.health.until for gate in self.gates.values() if gate.waiting or gate.behind is not None]
         moments = [moment for moment in moments if moment > now]
         due = self._spool.next_due(after=self._frontier, skip=frozenset(self._unreadable))
         if due is not None:
@@ -231,17 +241,19 @@ class Scheduler:
 
     def _offer(self, message_id: MessageId) -> Place | None:
         """Start what can be started of a message, leave the rest at its gates; return its place in the spool."""
-        flight = self._flights.get(message_id)
+        flight = self.flights.get(message_id)
         if flight is None:
             try:
                 entry = self._spool.entry(message_id)
             except SpoolUnavailable as error:
                 self._skip(message_id, error)
                 return None
-            if entry is None or entry.is_held:
+            if entry is None:
                 return None
             flight = Flight(entry)
         entry = flight.entry
+        if entry.is_held or message_id in self.barred:
+            return None
         place = (entry.due, message_id)
         now = self._clock.now()
         if entry.due > now:
@@ -250,13 +262,13 @@ class Scheduler:
         for each in group(entry.envelope, flight.ready(self._schedule, now), self._routes, self._limits.recipients):
             if each.route.name in flight.routes:
                 continue  # when what is on its way there is settled, these are due at once
-            gate = self._gate(each.route.name)
+            gate = self.gates[each.route.name]
             if not self._has_room():
                 gate.hold(message_id, place)
             elif gate.admits(now):
                 gate.enter()
                 self._start(flight, each, self._try(flight, each, each.route.transport, gate))
-            elif self._is_hopeless(flight, gate, now):
+            elif flight.is_hopeless(self._schedule, gate.health, now):
                 unreached = Unreached(gate.health.last_reply or _UNREACHED)
                 self._start(flight, each, self._try(flight, each, unreached, gate))
             elif gate.health.stalled(entry.due, now) > _SWEEP:
@@ -264,20 +276,6 @@ class Scheduler:
             else:
                 gate.hold(message_id, place)
         return place
-
-    def _gate(self, name: str) -> Gate:
-        gate = self._gates.get(name)
-        if gate is None:
-            gate = self._gates[name] = Gate(self._limits.per_route, Health(name, self._emit))
-        return gate
-
-    def _is_hopeless(self, flight: Flight, gate: Gate, now: float) -> bool:
-        """Tell whether a message has become too old behind a next hop that is away."""
-        health = gate.health
-        return not health.is_open and not health.is_paused and now >= self._deadline(flight, gate, now)
-
-    def _deadline(self, flight: Flight, gate: Gate, now: float) -> float:
-        return self._schedule.deadline(flight.entry.accepted_at, flight.stalled(gate.health, now))
 
     def _skip(self, message_id: MessageId, error: SpoolUnavailable) -> None:
         """Leave a message alone until the next sweep: its entry cannot be read."""
@@ -293,7 +291,7 @@ class Scheduler:
     def _start(self, flight: Flight, of: Group, work: Coroutine[None, None, None]) -> None:
         flight.running.update(of.indices)
         flight.routes.add(of.route.name)
-        self._flights[flight.id] = flight
+        self.flights[flight.id] = flight
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         self._started += 1
@@ -303,12 +301,12 @@ class Scheduler:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("what came of an attempt was not written down", exc_info=error)
-        for gate in sorted([gate for gate in self._gates.values() if gate.waiting], key=attrgetter("running")):
+        for gate in sorted([gate for gate in self.gates.values() if gate.waiting], key=attrgetter("running")):
             self._admit_waiting(gate)
         if not self._has_room():
             return
         now = self._clock.now()
-        if self._is_full or any(gate.wants_more(now) for gate in self._gates.values()):
+        if self._is_full or any(gate.wants_more(now) for gate in self.gates.values()):
             self._poked.set()
 
     # Trying.
@@ -319,7 +317,7 @@ class Scheduler:
         self._spool.attempting(flight.id)
         try:
             recipients = tuple([flight.entry.envelope.recipients[index] for index in of.indices])
-            is_last = began >= self._deadline(flight, gate, began)
+            is_last = began >= flight.deadline(self._schedule, gate.health, began)
             outcome = await self._attempt(flight.entry, recipients, transport, is_last=is_last)
             if outcome.spool_trouble:
                 self._emit(SpoolTroubled(outcome.spool_trouble))
@@ -347,7 +345,7 @@ class Scheduler:
         flight.running.difference_update(of.indices)
         flight.routes.discard(of.route.name)
         if not flight.running:
-            del self._flights[flight.id]
+            del self.flights[flight.id]
         if not is_written:
             self._sweep_at = min(self._sweep_at, self._clock.now() + _LOOK_AGAIN)
             self._expect(self._sweep_at)
@@ -359,7 +357,7 @@ class Scheduler:
             try:
                 while True:
                     settlement = settle_up(
-                        flight, of, outcome, cause, gate.health, ended, self._clock.now(), self._schedule, self._health
+                        flight, of, outcome, cause, gate.health, ended, self._clock.now(), self._schedule, self.health
                     )
                     try:
                         receipts = await self._spool.settle(flight.id, settlement)
@@ -371,7 +369,7 @@ class Scheduler:
                     await self._clock.sleep(pause)
             finally:
                 if pause:
-                    self._stuck -= 1
+                    self.stuck -= 1
                     self._poked.set()
             flight.advance(settlement)
         for fact in facts(flight.entry, of, outcome, receipts, cause, ended):
@@ -384,9 +382,10 @@ class Scheduler:
             self._expect(settlement.due)
 
     def _get_stuck(self, error: SpoolUnavailable) -> None:
-        self._stuck += 1
-        if self._stuck == 1:
+        self.stuck += 1
+        if self.stuck == 1:
             self._emit(SpoolTroubled(str(error)))
 
-    def _health(self, envelope: Envelope, recipient: Recipient) -> Health:
-        return self._gate((self._routes.route_for(envelope, recipient) or NO_ROUTE).name).health
+    def health(self, envelope: Envelope, recipient: Recipient) -> Health:
+        """Return how the route is on which a recipient would go now."""
+        return self.gates[(self._routes.route_for(envelope, recipient) or NO_ROUTE).name].health

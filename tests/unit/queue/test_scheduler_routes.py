@@ -36,9 +36,9 @@ async def test_a_next_hop_that_is_away_is_probed_and_not_stormed(world: World) -
     assert len(world.hop.times) < 100
     assert world.spool.count() == 2000
     assert len(world.spool.settlements) < 100
-    gate = world.scheduler._gates["main"]
+    gate = world.scheduler.gates["main"]
     assert len(gate.waiting) <= 100
-    assert (world.scheduler.in_flight, len(world.scheduler._flights)) == (0, 0)
+    assert (world.scheduler.in_flight, len(world.scheduler.flights)) == (0, 0)
 
 
 async def test_mail_that_waited_for_a_next_hop_goes_soon_after_its_return(world: World) -> None:
@@ -217,7 +217,7 @@ async def test_what_was_under_way_when_a_route_closed_does_not_close_it_longer(w
     for _ in range(20):
         await world.accept()
     await world.clock.go_on(1.5)
-    assert world.scheduler._gates["main"].health.until == START + 1 + 10
+    assert world.scheduler.gates["main"].health.until == START + 1 + 10
 
 
 async def test_a_recipient_without_a_route_waits_and_the_configuration_is_blamed(world: World) -> None:
@@ -251,7 +251,7 @@ async def test_a_deferral_for_different_reasons_is_no_trouble_with_the_next_hop(
     for _ in range(5):
         await world.accept("a@example.net", "b@example.net")
     assert len(world.hop.times) == 5
-    assert world.scheduler._gates["main"].health.is_open
+    assert world.scheduler.gates["main"].health.is_open
 
 
 async def test_a_closed_route_lets_one_probe_through_at_a_time(world: World) -> None:
