@@ -110,6 +110,18 @@ async def test_a_store_that_is_not_there_yet_is_trouble_and_then_works(tmp_path:
     store.close()
 
 
+async def test_a_change_is_noticed_that_came_while_the_file_was_closed(tmp_path: Path) -> None:
+    book = Book(tmp_path)
+    book.account("tim")
+    assert await book.store.has_changed()
+    await book.store.survey(0)
+    assert not await book.store.has_changed()
+    book.store.close()
+    book.account("ann")
+    assert await book.store.has_changed()
+    book.store.close()
+
+
 async def test_a_database_put_in_place_of_another_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "backup").mkdir()
     book, backup = Book(tmp_path), Book(tmp_path / "backup")

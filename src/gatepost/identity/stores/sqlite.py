@@ -91,6 +91,7 @@ class SqliteStore:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._inode = (0, 0)
+        self._openings = 0
         self._surveyed: object = None
         # Accounts as they were when the database last changed; making them of rows is the dear part of a look-up.
         self._accounts: dict[str, Account] = {}
@@ -141,13 +142,15 @@ class SqliteStore:
             self.close()
             self._inode = (status.st_dev, status.st_ino)
         with self._reading() as connection:
-            return self._inode, connection.execute("PRAGMA data_version").fetchone()[0]
+            # A version means something to the connection it was asked of only.
+            return self._inode, self._openings, connection.execute("PRAGMA data_version").fetchone()[0]
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             if self._connection is None:
                 self._connection = _open(self._path)
+                self._openings += 1
             yield self._connection
         except sqlite3.Error as error:
             self.close()
