@@ -111,6 +111,19 @@ async def test_a_connection_that_cannot_roll_back_is_replaced(spool: SqliteSpool
     assert [entry.id for entry in spool.list()] == [receipt.id]
 
 
+async def test_a_connection_that_became_read_only_is_replaced(
+    spool: SqliteSpool, databases: Databases, events: list[Event]
+) -> None:
+    receipt = await commit(spool)
+    databases.last.execute("PRAGMA query_only = ON")
+    with pytest.raises(SpoolUnavailable, match="readonly"):
+        await spool.settle(receipt.id, delivered(spool.entry(receipt.id)))
+    assert [type(event) for event in events] == [SpoolTroubled]
+    await spool.settle(receipt.id, delivered(spool.entry(receipt.id)))
+    assert len(databases.opened) == 2
+    assert spool.count() == 0
+
+
 async def test_one_change_that_cannot_be_written_does_not_fail_the_others(
     spool: SqliteSpool, databases: Databases
 ) -> None:

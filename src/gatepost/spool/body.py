@@ -83,6 +83,7 @@ class BodyWriter:
     def __init__(self, folder: BodyFolder, name: MessageId, start: bytearray) -> None:
         self._folder = folder
         self._path = folder.path / name
+        folder.room.take(0, files=1)
         self._waiting = start
         self._working_bytes = 0
         self._failure: SpoolUnavailable | None = None

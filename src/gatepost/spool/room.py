@@ -14,6 +14,9 @@ __all__ = ["Room"]
 
 # How long an answer of the file system holds, in seconds; what we take meanwhile is counted.
 _FRESH: Final = 1.0
+# Inodes that new mail must leave: fewer, where there are only a few.
+_RESERVE_FILES: Final = 256
+_RESERVE_SHARE: Final = 20
 
 
 class Room:
@@ -35,12 +38,15 @@ class Room:
         self._clock = clock
         self._files = files
         self._asked_at = float("-inf")
-        self._free_bytes = 0
+        self._free_bytes = 0.0
+        self._free_files = 0.0
+        self._reserve_files = 0
         self._trouble = ""
 
-    def take(self, count: int) -> None:
-        """Note that *count* octets were written, until the file system is asked again."""
+    def take(self, count: int, *, files: int = 0) -> None:
+        """Note that *count* octets were written, and *files* made, until the file system is asked again."""
         self._free_bytes -= count
+        self._free_files -= files
 
     def check(self, *, begun: bool = False) -> None:
         """See that there is room: a message that has begun may use half of the reserve.
@@ -55,9 +61,14 @@ class Room:
             self._asked_at = now
         if self._trouble:
             raise SpoolUnavailable(self._trouble)
-        if self._free_bytes < (self.reserve_bytes // 2 if begun else self.reserve_bytes):
-            self._asked_at = float("-inf")
-            raise SpoolFull("the spool's file system has no room beyond the reserve")
+        part = 2 if begun else 1
+        for free, reserve, what in (
+            (self._free_bytes, self.reserve_bytes, "room"),
+            (self._free_files, self._reserve_files, "inodes"),
+        ):
+            if free < reserve // part:
+                self._asked_at = float("-inf")
+                raise SpoolFull(f"the spool's file system has no {what} beyond the reserve")
 
     def _ask(self) -> None:
         self._trouble = ""
@@ -68,8 +79,7 @@ class Room:
             return
         if answer.f_flag & os.ST_RDONLY:
             self._trouble = "the spool's file system is read-only"
+        self._free_bytes = answer.f_bavail * answer.f_frsize
         # Some file systems make inodes as they need them, and say 0 of 0.
-        elif answer.f_files and answer.f_favail < min(256, answer.f_files // 20):
-            self._free_bytes = 0
-        else:
-            self._free_bytes = answer.f_bavail * answer.f_frsize
+        self._free_files = answer.f_favail if answer.f_files else float("inf")
+        self._reserve_files = min(_RESERVE_FILES, answer.f_files // _RESERVE_SHARE)

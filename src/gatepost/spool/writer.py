@@ -238,6 +238,9 @@ class Writer:
         except (sqlite3.Error, OSError, ValueError, OverflowError, SpoolUnavailable) as error:
             reason = spool_error(error)
             self._roll_back()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+                # What was opened on a read-only disk stays so; the next batch looks again.
+                self.close()
             for change in changes:
                 # Tried alone after its batch: the doubt of the first time stays.
                 change.fail(reason, Fate.DOUBTFUL if change.fate is Fate.DOUBTFUL else fate)

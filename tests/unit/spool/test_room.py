@@ -117,6 +117,27 @@ def test_inodes_count_as_room(room, files, total, free, has_room):
             room.check()
 
 
+def test_what_has_begun_may_use_half_of_the_inodes_kept_back(room, files):
+    files.inodes = (10_000, 128)
+    room.check(begun=True)
+    files.inodes = (10_000, 127)
+    with pytest.raises(SpoolFull):
+        room.check()
+    with pytest.raises(SpoolFull, match="no inodes"):
+        room.check(begun=True)
+
+
+def test_files_made_since_count(room, files):
+    files.inodes = (10_000, 258)
+    for _ in range(2):
+        room.check()
+        room.take(0, files=1)
+    room.check()
+    room.take(0, files=1)
+    with pytest.raises(SpoolFull):
+        room.check()
+
+
 def test_a_read_only_file_system_takes_nothing(room, files, clock):
     files.flags = os.ST_RDONLY
     with pytest.raises(SpoolUnavailable, match="read-only") as caught:
