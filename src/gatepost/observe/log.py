@@ -78,6 +78,15 @@ class EventLog:
         if _RANK[level] >= self._rank:
             self._write(self.line(level, event, rest))
 
+    def count_lost_with(self, count: Callable[[int], None]) -> None:
+        """Tell *count* of each number of lines that could not be written; it is called by any thread."""
+        if isinstance(self._writer, LogWriter):
+            self._writer.on_lost = count
+
+    def reopen(self) -> None:
+        """Look now whether the file was renamed; otherwise that is done before each writing."""
+        self._writer.reopen()
+
     def close(self) -> None:
         """Write what waits and let go of the target."""
         self._writer.close()

@@ -38,7 +38,10 @@ from gatepost.observe.events import (
     WorkerLost,
 )
 
-__all__ = ["FAMILIES", "Family", "Metrics", "series_of"]
+__all__ = ["FAMILIES", "UNCOUNTED", "Family", "Metrics", "series_of"]
+
+LOG_LINES_LOST: Final = "gatepost_observe_log_lines_lost_total"
+UNCOUNTED: Final = "gatepost_observe_uncounted_total"
 
 Labels = Callable[[Any], tuple[str, ...]]
 
@@ -274,7 +277,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         (),
         {WorkerLost: _nothing},
     ),
-    Family("gatepost_observe_log_lines_lost_total", "counter", "Log lines that could not be written."),
+    Family(LOG_LINES_LOST, "counter", "Log lines that could not be written."),
     Family(
         "gatepost_observe_audit_troubles_total",
         "counter",
@@ -282,7 +285,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         (),
         {AuditTroubled: _nothing},
     ),
-    Family("gatepost_observe_uncounted_total", "counter", "Facts that found no place among the metrics: always 0."),
+    Family(UNCOUNTED, "counter", "Facts that found no place among the metrics: always 0."),
     Family(
         "gatepost_build_info", "gauge", "Always 1.  version: of gatepost; python: of Python.", ("version", "python")
     ),
@@ -300,8 +303,6 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "When the certificate of the listeners ends, in seconds since the epoch.",
     ),
 )
-
-LOG_LINES_LOST: Final = "gatepost_observe_log_lines_lost_total"
 
 
 def series_of(family: Family, labels: tuple[str, ...]) -> tuple[Series, ...]:
