@@ -1,0 +1,240 @@
+"""Kill a server again and again while mail goes through it, and see that no 250 was a lie (`make crash`).
+
+Eight senders, a next hop that goes up and down, and SIGKILL at random moments: of the whole tree, of the parent alone,
+of one worker alone.  In the end every message that got its 250 has arrived; one that arrived twice was in flight when
+something died.  All chance comes from the seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from servers import Authority, Gatepost, accepts, free_ports, wait_for  # noqa: E402 - tests/ is no package
+
+LOGIN = "tim@example.org"
+KINDS = ("tree", "parent", "worker", "worker")
+IN_FLIGHT_SECONDS = 2.0
+"""How long before a death a message may have arrived at the next hop, and still not be settled."""
+
+
+@dataclass
+class Report:
+    """What came of it.
+
+    Attributes:
+        accepted: marks of messages that got their 250.
+        arrivals: when each mark arrived, in order.
+        deaths: when something was killed, and what.
+        held: messages that were put on hold because they were in flight at several crashes.
+    """
+
+    accepted: set[str] = field(default_factory=set)
+    arrivals: dict[str, list[float]] = field(default_factory=dict)
+    deaths: list[tuple[float, str]] = field(default_factory=list)
+    held: int = 0
+
+    @property
+    def lost(self) -> list[str]:
+        """Messages that got their 250 and never arrived."""
+        return sorted(self.accepted - self.arrivals.keys())
+
+    @property
+    def twice(self) -> dict[str, list[float]]:
+        """Messages that arrived more than once."""
+        return {mark: times for mark, times in self.arrivals.items() if len(times) > 1}
+
+    @property
+    def twice_without_need(self) -> list[str]:
+        """Those of them that were not in flight when something died."""
+        return sorted(
+            mark
+            for mark, times in self.twice.items()
+            if not all(
+                any(moment - 0.01 <= death <= moment + IN_FLIGHT_SECONDS for death, _ in self.deaths)
+                for moment in times[:-1]
+            )
+        )
+
+    def __str__(self) -> str:
+        kinds = Counter(kind for _, kind in self.deaths)
+        return (
+            f"{len(self.deaths)} kills ({', '.join(f'{number} {kind}' for kind, number in sorted(kinds.items()))}); "
+            f"{len(self.accepted)} messages got their 250, {len(self.arrivals)} arrived, {len(self.lost)} lost; "
+            f"{len(self.twice)} arrived twice, {len(self.twice_without_need)} of them without need; "
+            f"{self.held} were held after three crashes and released"
+        )
+
+
+class Crash:
+    """One run.
+
+    Args:
+        folder: for everything.
+        seed: of all chance.
+        senders: how many.
+        workers: of the server.
+    """
+
+    def __init__(self, folder: Path, seed: int, senders: int = 8, workers: int = 2) -> None:
+        self.chance = random.Random(seed)
+        self.report = Report()
+        self.folder = folder
+        self.authority = Authority(folder / "certificates")
+        (self.sink_port,) = free_ports(1)
+        self.server = Gatepost(
+            folder / "server",
+            self.authority,
+            top=f"workers = {workers}",
+            routes=f"""\
+[[route]]
+name = "sink"
+transport = "smarthost"
+host = "127.0.0.1"
+port = {self.sink_port}
+tls = "none"
+""",
+            tables="""\
+[queue]
+retry = ["1s"]
+
+[limits]
+connections_per_minute = 0
+recipients_per_day = 0
+messages_per_minute = 0
+""",
+        )
+        self.secret = self.server.add_account(LOGIN)
+        self.senders = senders
+
+    def run(self, kills: int, pause: float, messages: int = 0) -> Report:
+        """Kill so often, *pause* seconds apart on average, and until so many messages were accepted."""
+        with contextlib.ExitStack() as stack:
+            sink = stack.enter_context(self._process("sink", HERE / "sink.py", self.sink_port))
+            wait_for("the sink", lambda: accepts(self.sink_port))
+            self.server.start()
+            stack.callback(self._kill_tree)
+            with contextlib.ExitStack() as senders:
+                for number in range(self.senders):
+                    name, seed = f"s{number}", self.chance.randrange(1 << 30)
+                    words = [self.server.starttls_port, self.authority.ca, LOGIN, self.secret, name, seed]
+                    senders.enter_context(self._process(name, HERE / "sender.py", *words))
+                done = 0
+                is_up = True
+                while done < kills or self._accepted() < messages:
+                    time.sleep(self.chance.uniform(0.2, 2 * pause - 0.2))
+                    if self.chance.random() < 0.4:
+                        is_up = not is_up
+                        sink.send_signal(signal.SIGUSR2 if is_up else signal.SIGUSR1)
+                    if done < kills:
+                        self._kill(self.chance.choice(KINDS))
+                        done += 1
+                        print(f"\r{done}/{kills} kills, {self._accepted()} messages", end="", flush=True)
+            sink.send_signal(signal.SIGUSR2)
+            self._wait_until_empty()
+            self._read()
+        print()
+        return self.report
+
+    @contextlib.contextmanager
+    def _process(self, name: str, script: Path, *words: object) -> Iterator[subprocess.Popen[bytes]]:
+        with (self.folder / f"{name}.out").open("wb") as out, (self.folder / f"{name}.err").open("wb") as err:
+            process = subprocess.Popen(
+                [sys.executable, script, *map(str, words)], stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def _children(self) -> list[int]:
+        assert self.server.process is not None
+        pid = self.server.process.pid
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def _kill(self, kind: str) -> None:
+        assert self.server.process is not None
+        if kind == "worker":
+            workers = self._children()
+            if workers:
+                os.kill(self.chance.choice(workers), signal.SIGKILL)
+                self.report.deaths.append((time.time(), kind))
+            return
+        if kind == "tree":
+            self._kill_tree()
+        else:
+            self.server.process.kill()
+        self.report.deaths.append((time.time(), kind))
+        self.server.process.wait()
+        # The log is read for "ready", and must be that of the new one.
+        self.server.log.rename(self.server.log.with_name(f"serve-{len(self.report.deaths)}.log"))
+        self.server.start()
+
+    def _kill_tree(self) -> None:
+        process = self.server.process
+        if process is not None and process.poll() is None:
+            children = self._children()
+            for each in (process.pid, *children):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGKILL)
+            process.wait()
+
+    def _accepted(self) -> int:
+        return sum(path.read_bytes().count(b"\n") for path in self.folder.glob("s[0-9]*.out"))
+
+    def _queued(self) -> list[str]:
+        return self.server.run("queue", "list", "--json").splitlines()
+
+    def _wait_until_empty(self) -> None:
+        held = [line for line in self._queued() if '"held":true' in line.replace(" ", "")]
+        self.report.held = len(held)
+        if held:
+            self.server.run("queue", "release", "--all-held")
+        wait_for("the queue to be empty", lambda: not self._queued(), seconds=180)
+
+    def _read(self) -> None:
+        for path in self.folder.glob("s[0-9]*.out"):
+            self.report.accepted.update(path.read_text().split())
+        for line in (self.folder / "sink.out").read_text().splitlines():
+            moment, mark = line.split()
+            self.report.arrivals.setdefault(mark, []).append(float(moment))
+        trouble = (self.folder / "sink.err").read_text()
+        if trouble:
+            raise RuntimeError(f"the sink: {trouble}")
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--messages", type=int, default=0, help="go on until so many got their 250")
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds between kills, on average")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
+    with tempfile.TemporaryDirectory(prefix="gatepost-crash-", ignore_cleanup_errors=True) as folder:
+        report = Crash(Path(folder), options.seed, workers=options.workers).run(
+            options.kills, options.pause, options.messages
+        )
+    print(report)
+    return 1 if report.lost or report.twice_without_need else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
