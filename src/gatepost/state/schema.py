@@ -37,6 +37,33 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX familiar_by_day ON familiar (day)",
     ),
+    (
+        # What accounts have used of their quotas, and what processes have set aside, by slice (`gatepost.state.counters`).
+        """
+        CREATE TABLE quota (
+            account TEXT NOT NULL,
+            quota   TEXT NOT NULL,
+            slice   INTEGER NOT NULL,
+            amount  INTEGER NOT NULL,
+            PRIMARY KEY (account, quota, slice)
+        ) WITHOUT ROWID
+        """,
+        # When a credential was last used, how, and whence (`gatepost.state.last_used`).
+        """
+        CREATE TABLE last_used (
+            account    TEXT NOT NULL,
+            credential TEXT NOT NULL,
+            time       REAL NOT NULL,
+            address    TEXT NOT NULL,
+            mechanism  TEXT NOT NULL,
+            tls        TEXT NOT NULL,
+            client     TEXT NOT NULL,
+            uses       INTEGER NOT NULL,
+            PRIMARY KEY (account, credential)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX last_used_by_time ON last_used (time)",
+    ),
 )
 """What made each version from the one before; `PRAGMA user_version` counts them.  Entries are only ever added."""
 
