@@ -6,7 +6,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── ServerStarted, ServerStopped, WorkerStarted, WorkerStopped, WorkerLost
     ├── ConfigReloaded, ReloadRefused
     ├── ConnectionRefused, HandshakeFailed, SessionOpened, SessionRevoked, SessionClosed
-    ├── LoginSucceeded, LoginFailed
+    ├── LoginSucceeded, LoginFailed, LoginsLocked
     ├── CommandRefused, SessionFailed
     ├── MessageAccepted, MessageRefused
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
@@ -33,6 +33,7 @@ __all__ = [
     "HandshakeFailed",
     "LoginFailed",
     "LoginSucceeded",
+    "LoginsLocked",
     "MessageAccepted",
     "MessageChanged",
     "MessageDropped",
@@ -232,6 +233,18 @@ class LoginFailed(Event):
     mechanism: str
     reason: str
     reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginsLocked(Event):
+    """So many logins failed that no more are judged from an address or a network, or with a name, for a while."""
+
+    name: ClassVar[str] = "logins locked"
+    level: ClassVar[Level] = "warning"
+    kind: str
+    value: str
+    failures: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,16 +26,16 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ) WITHOUT ROWID
         """,
         "CREATE INDEX guess_by_slice ON guess (slice)",
-        # Whence a login succeeded, and when last: in days.
+        # Whence a login succeeded, and on which day last (`gatepost.state.homes`).
         """
-        CREATE TABLE familiar (
+        CREATE TABLE home (
             login   TEXT NOT NULL,
             address TEXT NOT NULL,
             day     INTEGER NOT NULL,
             PRIMARY KEY (login, address)
         ) WITHOUT ROWID
         """,
-        "CREATE INDEX familiar_by_day ON familiar (day)",
+        "CREATE INDEX home_by_day ON home (day)",
     ),
     (
         # What accounts have used of their quotas, and what processes have set aside, by slice (`gatepost.state.counters`).

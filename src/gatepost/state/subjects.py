@@ -1,0 +1,124 @@
+"""Whom a failed login is counted against: the address, its network, and the login; no I/O.
+
+An address is an IPv4 address or an IPv6 /64, a network an IPv4 /24 or an IPv6 /48.  A login is counted as a whole, over
+all addresses from which it never succeeded lately; but an address from which it did is counted by itself.  So nobody
+can lock a login out where its owner is at home, and whoever guesses from many addresses still gets few guesses.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gatepost.state.slots import SLOT_LIMIT
+
+__all__ = ["SLICES", "Kind", "LoginLimits", "Places", "Subject", "named", "places_of", "window"]
+
+Kind = Literal["address", "network", "login", "login at home"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+SLICES: Final = 12
+"""A window is counted in so many slices, and a failure is forgotten with its slice."""
+
+_MARKS: Final[dict[str, Kind]] = {"a": "address", "n": "network", "l": "login", "h": "login at home"}
+
+
+@dataclass(frozen=True, slots=True)
+class LoginLimits:
+    """How many failed logins there may be in a window; 0 is no limit.
+
+    Args:
+        per_address: from one IPv4 address or IPv6 /64.
+        per_network: from one IPv4 /24 or IPv6 /48.
+        per_login: with one login, from all addresses where it is not at home; and from each where it is.
+        window: in seconds.
+        exempt: networks whose addresses are not counted; the logins are.
+    """
+
+    per_address: int = 100
+    per_network: int = 1000
+    per_login: int = 200
+    window: float = 3600.0
+    exempt: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """An address as it is counted.
+
+    Args:
+        address: an IPv4 address or an IPv6 /64.
+        network: the /24 or /48 of it; empty if it is no IP address.
+        is_exempt: whether only logins are counted there.
+    """
+
+    address: str
+    network: str
+    is_exempt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is counted.
+
+    Args:
+        key: its name in the state file.
+        limit: so many failures may be counted at once.
+    """
+
+    key: str
+    limit: int
+
+    @property
+    def slots(self) -> int:
+        """How many guesses may be under way without being written down first: they must fit below the limit."""
+        return min(self.limit // 4, SLOT_LIMIT)
+
+    @property
+    def threshold(self) -> int:
+        """From so many failures on each guess is written down before it is judged."""
+        return self.limit - self.slots
+
+    def __str__(self) -> str:
+        return self.key.partition(" ")[2]
+
+
+def named(key: str) -> tuple[Kind, str]:
+    """Return what a key of the state file stands for."""
+    mark, _, value = key.partition(" ")
+    return _MARKS[mark], value
+
+
+@functools.lru_cache(maxsize=4096)
+def places_of(address: str, exempt: Sequence[Network] = ()) -> Places:
+    """Return how *address* is counted."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        # A Unix socket has none.
+        return Places(address, "", is_exempt=True)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    is_exempt = any(parsed in network for network in exempt)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return Places(str(parsed), str(ipaddress.ip_network((parsed, 24), strict=False)), is_exempt)
+    # RFC 6177 §2: a site gets a /48 or somewhat less, and one link of it is a /64.
+    return Places(
+        str(ipaddress.ip_network((parsed, 64), strict=False)),
+        str(ipaddress.ip_network((parsed, 48), strict=False)),
+        is_exempt,
+    )
+
+
+def window(limits: LoginLimits, now: float) -> tuple[int, int, int]:
+    """Return the slice of *now*, and the first and last one that count: what failed in a window, and some more.
+
+    A slice is named by when it begins.  Slices of the future count too: a clock that was put back forgives nobody.
+    """
+    width = max(1, math.ceil(limits.window / SLICES))
+    current = int(now) // width * width
+    return current, current - SLICES * width, current + SLICES * width
