@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from gatepost.errors import ConfigError, SpoolUnavailable
 from gatepost.identity.authority import Authority
 from gatepost.listener.limits import Connections
 from gatepost.listener.listener import Listener, bind
-from gatepost.listener.tls import KeyPair, load_pair, read_pair, server_context
+from gatepost.listener.tls import KeyPair, ListenerContext, load_pair, read_pair, server_context
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ConfigReloaded, SpoolTroubled, WorkerStarted, WorkerStopped
@@ -34,6 +34,7 @@ from gatepost.session.service import Limits, Service
 from gatepost.spool.sqlite import SqliteSpool
 from gatepost.state.connections import ConnectionTable
 from gatepost.state.keys import Keys, load_keys
+from gatepost.state.paused_routes import read_paused
 
 if TYPE_CHECKING:
     from gatepost.config import schema
@@ -111,6 +112,7 @@ class Worker:
 
     Attributes:
         queues: its spools and what drives them; the first takes new mail.
+        paused_routes: routes that somebody paused by hand, and since when.
         generation: how often the configuration was loaded.
         reload_error: why the last reload came to nothing; empty if it did not.
     """
@@ -136,6 +138,7 @@ class Worker:
         self.reload_error = ""
         self.queues: list[MailQueue] = []
         self.listeners: list[Listener] = []
+        self.paused_routes: dict[str, float] = {}
         self._sockets = sockets
         self._context = context
         self._folders = folders or (config.spool_dir / str(number),)
@@ -161,6 +164,11 @@ class Worker:
         """The open sessions of all listeners."""
         return self.listeners[0].service.sessions
 
+    @property
+    def certificate(self) -> bytes:
+        """The certificate chain in use, as PEM; empty where it is not known."""
+        return self._context.certificate if isinstance(self._context, ListenerContext) else b""
+
     async def start(self) -> None:
         """Open everything, and accept.
 
@@ -175,6 +183,7 @@ class Worker:
         self._routes = parts.routes(config)
         self.router = Router(self._routes.values())
         self._open_queues()
+        self.pause_routes(read_paused(config.state_dir))
         self._make_listeners()
         self._watch(self.authority.watch(self._end_revoked), "stores")
         for queue in self.queues:
@@ -210,6 +219,13 @@ class Worker:
                 limits=parts.queue_limits(config),
             )
             self.queues.append(MailQueue(int(folder.name) if folder.name.isdigit() else 0, spool, scheduler))
+
+    def pause_routes(self, paused: Mapping[str, float]) -> None:
+        """Let nothing out on the routes that somebody *paused*, each since then; resume those that are no more."""
+        self.paused_routes = dict(paused)
+        for queue in self.queues:
+            queue.scheduler.gates.pause(paused, self.clock.now())
+            queue.scheduler.look_again()
 
     def _make_listeners(self) -> None:
         config = self.config

@@ -103,6 +103,15 @@ class Listener:
         port: int = self.socket.getsockname()[1]
         return port
 
+    @property
+    def trouble(self) -> str:
+        """Why it does not accept now; empty if it does."""
+        if self.socket.fileno() < 0:
+            return "does not listen any more"
+        if self._retry is not None:
+            return "cannot accept connections, for want of descriptors or memory"
+        return "takes no new clients, for the server is about to stop" if self.service.is_draining else ""
+
     def start(self) -> None:
         """Begin to accept."""
         self._retry = None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import structlog
 
@@ -16,12 +16,28 @@ from gatepost.observe.events import Event, Level
 from gatepost.observe.line import Stamp, instant, json_line, showable, text_line
 from gatepost.observe.writer import DirectWriter, LogWriter
 
-__all__ = ["EventLog", "LogFormat", "open_log"]
+__all__ = ["EventLog", "LineWriter", "LogFormat", "open_log"]
 
 LogFormat = Literal["json", "text"]
 
 _RANK: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _TIMES: Final = frozenset({"due", "until"})  # fields of events that are seconds since the epoch
+
+
+class LineWriter(Protocol):
+    """Takes lines, and never waits or raises."""
+
+    def write(self, line: str) -> None:
+        """Take a line, without its newline."""
+        ...
+
+    def reopen(self) -> None:
+        """Look whether the target was renamed."""
+        ...
+
+    def close(self) -> None:
+        """Write what waits and let go of the target."""
+        ...
 
 
 class EventLog:
@@ -36,7 +52,7 @@ class EventLog:
 
     def __init__(
         self,
-        writer: LogWriter | DirectWriter,
+        writer: LineWriter,
         level: Level = "info",
         form: LogFormat = "json",
         now: Callable[[], float] = time.time,

@@ -1,0 +1,169 @@
+"""What a worker answers on its control socket: one function for each verb, from a request to rows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost import __version__
+from gatepost.control.protocol import IDS_LIMIT
+from gatepost.errors import Malformed, SpoolUnavailable
+from gatepost.model.envelope import MessageId
+from gatepost.observe.events import RouteChanged
+from gatepost.queue.control import Change, Outcome, QueueControl
+from gatepost.queue.health import Health
+from gatepost.spool.message_id import is_message_id
+from gatepost.state.paused_routes import read_paused
+
+if TYPE_CHECKING:
+    from gatepost.app import Worker
+
+__all__ = ["VERBS", "route_states"]
+
+Verb = Callable[["Worker", Mapping[str, Any]], Awaitable[list[dict[str, Any]]]]
+
+# From the best to the worst that a route can be in.
+_STATES: Final = ("open", "waiting", "paused", "paused by hand")
+
+
+async def _status(worker: Worker, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    sessions = worker.sessions
+    return [
+        {
+            "worker": worker.number,
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "version": __version__,
+            "generation": worker.generation,
+            "reload_error": worker.reload_error,
+            "is_draining": any(each.service.is_draining for each in worker.listeners),
+            "sessions": len(sessions),
+            "logged_in": sum(each.identity is not None for each in sessions),
+            "in_flight": sum(each.scheduler.in_flight for each in worker.queues),
+            "queued": sum(each.spool.count() for each in worker.queues),
+            "spools": [each.number for each in worker.queues],
+            "routes": route_states(worker),
+        }
+    ]
+
+
+def route_states(worker: Worker) -> list[dict[str, Any]]:
+    """Return how each route is doing, in their order: the worst that any queue of the worker knows of it."""
+    names: dict[str, str] = {each.name: each.transport for each in worker.config.route}
+    for queue in worker.queues:
+        for name, gate in queue.scheduler.gates.items():
+            if name not in names and (gate.running or not gate.health.is_open):
+                names[name] = ""  # taken out of the configuration, or mail that no route takes
+    rows = []
+    for name, transport in names.items():
+        gates = [queue.scheduler.gates[name] for queue in worker.queues if name in queue.scheduler.gates]
+        state, until, reason = "open", None, ""
+        for health in [each.health for each in gates]:
+            if _STATES.index(_state(health)) > _STATES.index(state):
+                state, reason = _state(health), str(health.last_reply or "")
+                until = None if health.is_paused_by_hand else health.until
+        if name in worker.paused_routes:
+            state = "paused by hand"  # also where no mail has asked for it yet
+        in_flight = sum(each.running for each in gates)
+        rows.append(
+            {
+                "route": name,
+                "transport": transport,
+                "state": state,
+                "until": until,
+                "reason": reason,
+                "in_flight": in_flight,
+            }
+        )
+    return rows
+
+
+def _state(health: Health) -> str:
+    if health.is_paused_by_hand:
+        return "paused by hand"
+    if health.is_open:
+        return "open"
+    return "paused" if health.is_paused else "waiting"
+
+
+async def _health(worker: Worker, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    problems = [
+        f"listener {each.service.listener}: {trouble}" for each in worker.listeners if (trouble := each.trouble)
+    ]
+    try:
+        worker.spool.begin().abort()
+    except SpoolUnavailable as error:
+        problems.append(f"spool: takes no new mail: {error}")
+    problems += [
+        f"spool {each.number}: results of deliveries cannot be written down"
+        for each in worker.queues
+        if each.scheduler.stuck
+    ]
+    return [{"problems": problems}]
+
+
+async def _queue(worker: Worker, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    ids, silent = request.get("ids"), request.get("silent", False)
+    try:
+        change = Change(request.get("change"))
+    except ValueError:
+        raise Malformed("change is hold, release, retry or drop") from None
+    if not isinstance(ids, list) or len(ids) > IDS_LIMIT or not isinstance(silent, bool):
+        raise Malformed(f"queue wants up to {IDS_LIMIT} ids, and silent as a flag")
+    if not all(isinstance(each, str) and is_message_id(each) for each in ids):
+        raise Malformed("an id is sixteen letters and digits")
+    controls = [
+        QueueControl(
+            queue.spool, queue.scheduler, hostname=worker.config.hostname, clock=worker.clock, emit=worker.emit
+        )
+        for queue in worker.queues
+    ]
+
+    async def apply(message_id: MessageId) -> Outcome:
+        for control in controls:
+            outcome = await control.apply(change, message_id, silent=silent)
+            if outcome is not Outcome.UNKNOWN:
+                return outcome
+        return Outcome.UNKNOWN
+
+    # All at once, so that they share a commit.
+    names = [MessageId(each) for each in dict.fromkeys(ids)]
+    outcomes = await asyncio.gather(*[apply(each) for each in names])
+    return [{"id": each, "outcome": outcome.value} for each, outcome in zip(names, outcomes, strict=True)]
+
+
+async def _routes(worker: Worker, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Tell how the routes are; before that, read anew which ones are paused by hand, and probe *probe*."""
+    probe = request.get("probe", "")
+    if not isinstance(probe, str):
+        raise Malformed("probe is the name of a route")
+    if request.get("changed"):
+        paused = await asyncio.to_thread(read_paused, worker.config.state_dir)
+        before = set(worker.paused_routes)
+        worker.pause_routes(paused)
+        if worker.number == 0:
+            for name in sorted(before ^ set(paused)):
+                worker.emit(RouteChanged(name, "paused" if name in paused else "resumed"))
+    for queue in worker.queues:
+        if probe in queue.scheduler.gates:
+            queue.scheduler.gates[probe].health.probe(worker.clock.now())
+            queue.scheduler.look_again()
+    return route_states(worker)
+
+
+async def _expect_reload(worker: Worker, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Forget why the last reload came to nothing, so that the next one can be told from it."""
+    worker.reload_error = ""
+    return [{"generation": worker.generation, "parent": os.getppid()}]
+
+
+VERBS: Final[Mapping[str, Verb]] = {
+    "status": _status,
+    "health": _health,
+    "queue": _queue,
+    "routes": _routes,
+    "expect-reload": _expect_reload,
+}
+"""By name.  `tail` is not among them: it has no end."""
