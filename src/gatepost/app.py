@@ -165,9 +165,9 @@ class Worker:
         return self.listeners[0].service.sessions
 
     @property
-    def certificate(self) -> bytes:
-        """The certificate chain in use, as PEM; empty where it is not known."""
-        return self._context.certificate if isinstance(self._context, ListenerContext) else b""
+    def certificate_expires(self) -> float | None:
+        """When the certificate in use ends, in seconds since the epoch; None if that is not known."""
+        return self._context.expires if isinstance(self._context, ListenerContext) else None
 
     async def start(self) -> None:
         """Open everything, and accept.

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from cryptography import x509
+
 from gatepost.errors import ConfigError
 
-__all__ = ["KeyPair", "TlsVersion", "load_pair", "read_pair", "server_context"]
+__all__ = ["KeyPair", "ListenerContext", "TlsVersion", "load_pair", "read_pair", "server_context"]
 
 TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
 
@@ -39,6 +41,16 @@ class KeyPair:
     name: str
     certificate: bytes
     key: bytes | None
+
+
+class ListenerContext(ssl.SSLContext):
+    """A context that remembers what was loaded.
+
+    Attributes:
+        expires: when its certificate ends, in seconds since the epoch; None if that is not known.
+    """
+
+    expires: float | None = None
 
 
 def read_pair(certificate: Path, key: Path | None = None) -> KeyPair:
@@ -64,7 +76,7 @@ def server_context(pair: KeyPair, *, minimum_version: TlsVersion = "TLSv1.2") ->
     Raises:
         ConfigError: they cannot be used, or do not fit each other.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ListenerContext(ssl.PROTOCOL_TLS_SERVER)
     # RFC 8996 §4, RFC 8997 §3: nothing below TLS 1.2.
     context.minimum_version = _VERSIONS[minimum_version]
     context.set_ciphers(_CIPHERS)
@@ -93,6 +105,8 @@ def _load(context: ssl.SSLContext, pair: KeyPair) -> None:
             context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ValueError) as error:
         raise _unusable(pair.name, error) from None
+    if isinstance(context, ListenerContext):
+        context.expires = _end_of(pair.certificate)
 
 
 @contextlib.contextmanager
@@ -106,6 +120,13 @@ def _in_memory(octets: bytes) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
+
+
+def _end_of(pem: bytes) -> float | None:
+    try:
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None  # OpenSSL takes more than others do
 
 
 def _unusable(name: str, error: Exception) -> ConfigError:

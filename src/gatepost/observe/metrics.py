@@ -295,6 +295,12 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("gatepost_queue_messages", "gauge", "Messages in the spools."),
     Family("gatepost_queue_oldest_seconds", "gauge", "Age of the message that has been in the spools longest."),
     Family("gatepost_queue_attempts", "gauge", "Attempts at delivery that are under way."),
+    Family(
+        "gatepost_queue_route_open",
+        "gauge",
+        "Whether a route is open in every worker: 0 while it waits for its next hop, or is paused.",
+        ("route",),
+    ),
     Family("gatepost_spool_free_bytes", "gauge", "Room left on the file system of the spools."),
     Family("gatepost_spool_reserve_bytes", "gauge", "Room below which new mail is refused."),
     Family(
