@@ -22,7 +22,7 @@ from gatepost.sasl.steps import (
     TokenRefused,
 )
 
-__all__ = ["Attempt", "Authority", "Client", "drive"]
+__all__ = ["Answers", "Attempt", "Authority", "Client", "drive"]
 
 
 class Client(Protocol):
@@ -37,7 +37,23 @@ class Client(Protocol):
         ...
 
 
-class Attempt(Protocol):
+class Answers(Protocol):
+    """Answers the steps of a mechanism."""
+
+    async def check_password(self, authcid: str, password: Secret) -> Identity | None:
+        """Return whose password it is.  Raises `StoreUnavailable`, `Malformed`."""
+        ...
+
+    async def fetch_secret(self, authcid: str, scheme: str) -> Held:
+        """Return what the stores hold for a name, or a decoy.  Raises `StoreUnavailable`, `Malformed`."""
+        ...
+
+    async def check_token(self, authcid: str, token: Secret) -> Identity | TokenRefused:
+        """Judge an access token.  Raises `StoreUnavailable`."""
+        ...
+
+
+class Attempt(Answers, Protocol):
     """One attempt to log in: answers the steps of a mechanism, and remembers the true reason of a no.
 
     Attributes:
@@ -51,18 +67,6 @@ class Attempt(Protocol):
     reason: str
     doomed: str
     identity: Identity | None
-
-    async def check_password(self, authcid: str, password: Secret) -> Identity | None:
-        """Return whose password it is.  Raises `StoreUnavailable`, `Malformed`."""
-        ...
-
-    async def fetch_secret(self, authcid: str, scheme: str) -> Held:
-        """Return what the stores hold for a name, or a decoy.  Raises `StoreUnavailable`, `Malformed`."""
-        ...
-
-    async def check_token(self, authcid: str, token: Secret) -> Identity | TokenRefused:
-        """Judge an access token.  Raises `StoreUnavailable`."""
-        ...
 
     async def admit(self, identity: Identity, authzid: str) -> Identity | None:
         """After the proof: may this identity log in here, now, this way, as *authzid*?  None is a no, with `reason`."""
@@ -81,7 +85,7 @@ class Authority(Protocol):
         ...
 
 
-async def drive(exchange: Exchange[Outcome], client: Client, attempt: Attempt) -> Outcome:
+async def drive(exchange: Exchange[Outcome], client: Client, attempt: Answers) -> Outcome:
     """Run *exchange* to its outcome, fetching each answer it asks for; what goes with success is not sent yet.
 
     Raises:

@@ -16,6 +16,7 @@ from gatepost.sasl.steps import Granted
 from gatepost.sasl.wire import decode_base64, encode_base64
 from gatepost.session.auth import Attempt, drive
 from gatepost.session.failures import reply_to
+from gatepost.session.guard import Guard, NotJudged
 from gatepost.session.wire import Gone
 
 if TYPE_CHECKING:
@@ -94,21 +95,24 @@ async def login(session: Conversation, argument: str) -> None:
     attempt = authority.begin(session.peer, mechanism.name)
     exchange = mechanism.start(initial, Context(session.service.hostname, _nonce))
     client = _Client(session)
+    guard = Guard(attempt, client, mechanism, session.service.guesses, session.peer.address)
     try:
-        outcome = await drive(exchange, client, attempt)
+        outcome = await drive(exchange, guard, guard)
         if isinstance(outcome, Granted):
-            identity = await _admit(attempt, outcome, client)
+            identity = await _admit(attempt, outcome, client, guard)
             if identity is not None:
                 _succeed(session, identity, mechanism)
                 return
             reason = attempt.reason
         else:
             reason = attempt.reason or attempt.doomed or outcome.reason
-        await _fail(session, client, attempt, mechanism, replies.AUTH_FAILED, reason)
+        await _fail(session, client, guard, attempt, mechanism, replies.AUTH_FAILED, reason)
+    except NotJudged as error:
+        await _turn_away(session, attempt, mechanism, str(error))
     except (Cancelled, TooLong) as error:
         # RFC 4954 §4: a cancelled exchange is no failure, unless the answer was a no already.
         if client.was_refused:
-            await _fail(session, client, attempt, mechanism, reply_to(error), attempt.reason or "bad token")
+            await _fail(session, client, guard, attempt, mechanism, reply_to(error), attempt.reason or "bad token")
         else:
             session.refuse(reply_to(error), "AUTH", error.reason)
             session.count_nonsense()
@@ -117,17 +121,22 @@ async def login(session: Conversation, argument: str) -> None:
             _tell(session, attempt, mechanism, replies.AUTH_FAILED, attempt.reason or "bad token")
         raise
     except Malformed as error:
-        await _fail(session, client, attempt, mechanism, reply_to(error), attempt.reason or error.reason)
+        await _fail(session, client, guard, attempt, mechanism, reply_to(error), attempt.reason or error.reason)
     except StoreUnavailable as error:
         # RFC 4954 §6: 454 is no judgement, and not counted as one.
         reply = session.refuse(reply_to(error), "", "")
         _tell(session, attempt, mechanism, reply, str(error))
+    finally:
+        guard.withdrawn()
 
 
-async def _admit(attempt: Attempt, outcome: Granted, client: _Client) -> Identity | None:
+async def _admit(attempt: Attempt, outcome: Granted, client: _Client, guard: Guard) -> Identity | None:
     """Return who comes in; None is a no, whose reason is with the attempt."""
     identity = await attempt.admit(outcome.identity, outcome.authzid)
-    if identity is None or outcome.final is None:
+    if identity is None:
+        return None
+    await guard.succeeded()
+    if outcome.final is None:
         return identity
     # RFC 4954 §4: 235 carries no data, so what goes with success goes out as one more challenge.
     if await client.respond(outcome.final) != b"":
@@ -159,10 +168,18 @@ def _succeed(session: Conversation, identity: Identity, mechanism: Mechanism) ->
 
 
 async def _fail(
-    session: Conversation, client: _Client, attempt: Attempt, mechanism: Mechanism, reply: Reply, reason: str
+    session: Conversation,
+    client: _Client,
+    guard: Guard,
+    attempt: Attempt,
+    mechanism: Mechanism,
+    reply: Reply,
+    reason: str,
 ) -> None:
     """Say no, at the moment at which every no is said."""
     try:
+        # Counted before the client hears of it, also when it has gone.
+        await guard.failed()
         if not client.was_refused:
             await session.wait_for_moment_of_no()
     finally:
@@ -172,6 +189,17 @@ async def _fail(
     if session.auth_failures >= session.service.limits.auth_failures:
         session.reply(replies.TOO_MANY_FAILURES)
         session.hang_up("too many failed logins")
+
+
+async def _turn_away(session: Conversation, attempt: Attempt, mechanism: Mechanism, reason: str) -> None:
+    """Say that nothing was judged, at the moment at which every no is said, and hang up."""
+    try:
+        await session.wait_for_moment_of_no()
+    finally:
+        # RFC 4954 §6: 454 says nothing about the credentials, and a client keeps what may well be the right ones.
+        _tell(session, attempt, mechanism, session.refuse(replies.AUTH_UNAVAILABLE, "", ""), reason)
+    session.reply(replies.TOO_MANY_FAILURES)
+    session.hang_up("too many failed logins")
 
 
 def _tell(session: Conversation, attempt: Attempt, mechanism: Mechanism, reply: Reply, reason: str) -> None:

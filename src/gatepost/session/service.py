@@ -15,6 +15,7 @@ from gatepost.observe.emit import Emitter
 from gatepost.policy.policy import Stage
 from gatepost.session.auth import Authority
 from gatepost.spool.spool import Spool
+from gatepost.state.guesses import Guesses
 
 if TYPE_CHECKING:
     from gatepost.session.conversation import Conversation
@@ -33,6 +34,10 @@ class Policies(Protocol):
 
     async def check(self, stage: Stage, transaction: Transaction) -> Verdict:
         """Ask every policy of *stage*; return the first no."""
+        ...
+
+    def undo(self, transaction: Transaction) -> None:
+        """Return what was taken for *transaction*, whose message could not be kept."""
         ...
 
 
@@ -93,6 +98,7 @@ class Service:
         require_tls: whether nothing but STARTTLS is done in clear.
         limits: the numbers.
         names: gives each session its id.
+        guesses: counts failed logins over all workers; None counts them for each session only.
         sessions: those that are open.
         is_draining: whether no new transaction is begun, because the server is about to stop.
     """
@@ -108,6 +114,7 @@ class Service:
     tls_context: ssl.SSLContext | None = None
     require_tls: bool = True
     limits: Limits = field(default_factory=Limits)
+    guesses: Guesses | None = None
     names: Iterator[str] = field(default_factory=session_names)
     sessions: set[Conversation] = field(default_factory=set)
     is_draining: bool = False
