@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.control.protocol import REQUEST_BYTES, decode, encode, reachable, socket_paths
 from gatepost.control.tail import Tail, parse_wanted
-from gatepost.control.verbs import VERBS
+from gatepost.control.verbs import VERBS, Context
 from gatepost.errors import ConfigError, GatepostError, Malformed
 from gatepost.observe.events import Event
 
@@ -49,6 +49,7 @@ class Control:
         self._worker = worker
         self._path = path
         self._workers = workers
+        self._since = worker.clock.now()
         self._inode = (0, 0)
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
@@ -163,7 +164,7 @@ class Control:
             if not isinstance(verb, str) or verb not in VERBS:
                 raise Malformed(f"there is no such verb; there are: {', '.join(VERBS)}, tail")
             async with asyncio.timeout(_VERB_SECONDS):
-                rows = await VERBS[verb](self._worker, request)
+                rows = await VERBS[verb](Context(self._worker, self._workers, self._since), request)
         except GatepostError as error:
             await self._send(writer, {"error": str(error)})
         except TimeoutError:

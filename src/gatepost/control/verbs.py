@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost import __version__
@@ -19,20 +21,40 @@ from gatepost.state.paused_routes import read_paused
 
 if TYPE_CHECKING:
     from gatepost.app import Worker
+    from gatepost.queue.mail_queue import MailQueue
 
-__all__ = ["VERBS", "route_states"]
+__all__ = ["VERBS", "Context", "route_states"]
 
-Verb = Callable[["Worker", Mapping[str, Any]], Awaitable[list[dict[str, Any]]]]
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who is asked.
+
+    Args:
+        worker: who answers.
+        workers: how many workers there are.
+        since: when this one began to listen, in seconds since the epoch.
+    """
+
+    worker: Worker
+    workers: int
+    since: float
+
+
+Verb = Callable[[Context, Mapping[str, Any]], Awaitable[list[dict[str, Any]]]]
 
 # From the best to the worst that a route can be in.
 _STATES: Final = ("open", "waiting", "paused", "paused by hand")
 
 
-async def _status(worker: Worker, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+async def _status(context: Context, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    worker = context.worker
     sessions = worker.sessions
     return [
         {
             "worker": worker.number,
+            "workers": context.workers,
+            "since": context.since,
             "pid": os.getpid(),
             "parent": os.getppid(),
             "version": __version__,
@@ -43,10 +65,43 @@ async def _status(worker: Worker, _request: Mapping[str, Any]) -> list[dict[str,
             "logged_in": sum(each.identity is not None for each in sessions),
             "in_flight": sum(each.scheduler.in_flight for each in worker.queues),
             "queued": sum(each.spool.count() for each in worker.queues),
+            "oldest": _oldest(worker),
+            "certificate_expires": worker.certificate_expires,
+            "oldest": min((when for each in worker.queues if (when := _oldest(each)) is not None), default=None),
             "spools": [each.number for each in worker.queues],
             "routes": route_states(worker),
+            "certificate_expires": _expiry(worker.certificate) if worker.certificate else None,
         }
     ]
+
+
+def _oldest(queue: MailQueue) -> float | None:
+    """Return when the message was accepted that has been there longest."""
+    try:
+        found = queue.spool.list(limit=1)
+    except SpoolUnavailable:
+        return None
+    return found[0].accepted_at if found else None
+
+
+@functools.lru_cache(maxsize=1)
+def _expiry(certificate: bytes) -> float | None:
+    """Return when a certificate ends, in seconds since the epoch."""
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None
+
+
+def _oldest(worker: Worker) -> float | None:
+    """Return when the message was accepted that has been here longest."""
+    found: list[float] = []
+    for queue in worker.queues:
+        with contextlib.suppress(SpoolUnavailable):
+            found += [each.accepted_at for each in queue.spool.list(limit=1)]
+    return min(found, default=None)
 
 
 def route_states(worker: Worker) -> list[dict[str, Any]]:
@@ -88,7 +143,8 @@ def _state(health: Health) -> str:
     return "paused" if health.is_paused else "waiting"
 
 
-async def _health(worker: Worker, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+async def _health(context: Context, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    worker = context.worker
     problems = [
         f"listener {each.service.listener}: {trouble}" for each in worker.listeners if (trouble := each.trouble)
     ]
@@ -101,10 +157,11 @@ async def _health(worker: Worker, _request: Mapping[str, Any]) -> list[dict[str,
         for each in worker.queues
         if each.scheduler.stuck
     ]
-    return [{"problems": problems}]
+    return [{"worker": worker.number, "workers": context.workers, "problems": problems}]
 
 
-async def _queue(worker: Worker, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+async def _queue(context: Context, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    worker = context.worker
     ids, silent = request.get("ids"), request.get("silent", False)
     try:
         change = Change(request.get("change"))
@@ -134,9 +191,9 @@ async def _queue(worker: Worker, request: Mapping[str, Any]) -> list[dict[str, A
     return [{"id": each, "outcome": outcome.value} for each, outcome in zip(names, outcomes, strict=True)]
 
 
-async def _routes(worker: Worker, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+async def _routes(context: Context, request: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Tell how the routes are; before that, read anew which ones are paused by hand, and probe *probe*."""
-    probe = request.get("probe", "")
+    worker, probe = context.worker, request.get("probe", "")
     if not isinstance(probe, str):
         raise Malformed("probe is the name of a route")
     if request.get("changed"):
@@ -153,10 +210,10 @@ async def _routes(worker: Worker, request: Mapping[str, Any]) -> list[dict[str, 
     return route_states(worker)
 
 
-async def _expect_reload(worker: Worker, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+async def _expect_reload(context: Context, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Forget why the last reload came to nothing, so that the next one can be told from it."""
-    worker.reload_error = ""
-    return [{"generation": worker.generation, "parent": os.getppid()}]
+    context.worker.reload_error = ""
+    return [{"generation": context.worker.generation, "parent": os.getppid()}]
 
 
 VERBS: Final[Mapping[str, Verb]] = {
