@@ -24,6 +24,7 @@ class Chain:
     def __init__(self, policies: Iterable[Policy]) -> None:
         ordered = tuple(policies)
         self.is_immediate = not any(getattr(each, "waits", False) for each in ordered)
+        self._undoing = tuple(undo for each in ordered if (undo := getattr(each, "undo", None)) is not None)
         self._stages = {stage: tuple([each for each in ordered if each.stage is stage]) for stage in Stage}
 
     async def check(self, stage: Stage, transaction: Transaction) -> Verdict:
@@ -36,3 +37,8 @@ class Chain:
             if isinstance(answer, Hold) and verdict is ACCEPT:
                 verdict = answer
         return verdict
+
+    def undo(self, transaction: Transaction) -> None:
+        """Let the policies return what they took for *transaction*, whose message could not be kept."""
+        for undo in self._undoing:
+            undo(transaction)

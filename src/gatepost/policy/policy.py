@@ -20,7 +20,11 @@ class Stage(enum.Enum):
 
 
 class Policy(Protocol):
-    """One rule.  One that asks somebody and waits for the answer says so with ``waits = True``."""
+    """One rule.
+
+    One that asks somebody at MAIL or RCPT, and waits for the answer, says so with ``waits = True``.  One that takes
+    something for a message has a method ``undo(transaction)``, which is called when the message could not be kept.
+    """
 
     name: str
     stage: Stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from gatepost.errors import Malformed
+from gatepost.errors import Malformed, SpoolUnavailable
 from gatepost.message.prepare import Examined, examine, prepare
 from gatepost.message.trace import Stamp, protocol_word
 from gatepost.model.envelope import Body, Envelope, Receipt, Transaction
@@ -98,6 +98,9 @@ async def _keep(
     session.is_keeping = True
     try:
         receipt = await incoming.commit(envelope, prepared.prefix, held=held)
+    except SpoolUnavailable:
+        service.policies.undo(transaction)
+        raise
     finally:
         session.is_keeping = False
     session.messages += 1

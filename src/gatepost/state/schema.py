@@ -38,7 +38,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX home_by_day ON home (day)",
     ),
     (
-        # What accounts have used of their quotas, and what processes have set aside, by slice (`gatepost.state.counters`).
+        # What accounts used of their quotas, and processes set aside, by slice of time (`gatepost.state.counters`).
         """
         CREATE TABLE quota (
             account TEXT NOT NULL,
