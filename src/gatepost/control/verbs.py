@@ -21,7 +21,6 @@ from gatepost.state.paused_routes import read_paused
 
 if TYPE_CHECKING:
     from gatepost.app import Worker
-    from gatepost.queue.mail_queue import MailQueue
 
 __all__ = ["VERBS", "Context", "route_states"]
 
@@ -67,41 +66,10 @@ async def _status(context: Context, _request: Mapping[str, Any]) -> list[dict[st
             "queued": sum(each.spool.count() for each in worker.queues),
             "oldest": _oldest(worker),
             "certificate_expires": worker.certificate_expires,
-            "oldest": min((when for each in worker.queues if (when := _oldest(each)) is not None), default=None),
             "spools": [each.number for each in worker.queues],
             "routes": route_states(worker),
-            "certificate_expires": _expiry(worker.certificate) if worker.certificate else None,
         }
     ]
-
-
-def _oldest(queue: MailQueue) -> float | None:
-    """Return when the message was accepted that has been there longest."""
-    try:
-        found = queue.spool.list(limit=1)
-    except SpoolUnavailable:
-        return None
-    return found[0].accepted_at if found else None
-
-
-@functools.lru_cache(maxsize=1)
-def _expiry(certificate: bytes) -> float | None:
-    """Return when a certificate ends, in seconds since the epoch."""
-    from cryptography import x509
-
-    try:
-        return x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
-    except ValueError:
-        return None
-
-
-def _oldest(worker: Worker) -> float | None:
-    """Return when the message was accepted that has been here longest."""
-    found: list[float] = []
-    for queue in worker.queues:
-        with contextlib.suppress(SpoolUnavailable):
-            found += [each.accepted_at for each in queue.spool.list(limit=1)]
-    return min(found, default=None)
 
 
 def route_states(worker: Worker) -> list[dict[str, Any]]:
