@@ -19,7 +19,36 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
+
+from gatepost.observe.event import Event, Level
+from gatepost.observe.node_events import (
+    AuditResumed,
+    AuditTroubled,
+    ConfigReloaded,
+    ReloadRefused,
+    ServerStarted,
+    ServerStopped,
+    SpoolTroubled,
+    StateTroubled,
+    WorkerLost,
+    WorkerStarted,
+    WorkerStopped,
+)
+from gatepost.observe.queue_events import (
+    BounceDropped,
+    BounceQueued,
+    MessageChanged,
+    MessageDropped,
+    MessageFinished,
+    MessageHeld,
+    RecipientDeferred,
+    RecipientDelivered,
+    RecipientFailed,
+    RouteChanged,
+    RoutePaused,
+    RouteResumed,
+)
 
 __all__ = [
     "AuditResumed",
@@ -31,6 +60,7 @@ __all__ = [
     "ConnectionRefused",
     "Event",
     "HandshakeFailed",
+    "Level",
     "LoginFailed",
     "LoginSucceeded",
     "LoginsLocked",
@@ -59,86 +89,6 @@ __all__ = [
     "WorkerStarted",
     "WorkerStopped",
 ]
-
-Level = Literal["debug", "info", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A fact.
-
-    `name` is its fixed text in the log, `level` how loud it is there, `audited` whether the audit trail keeps it too.
-    """
-
-    name: ClassVar[str] = "event"
-    level: ClassVar[Level] = "info"
-    audited: ClassVar[bool] = False
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStarted(Event):
-    """All listeners of all workers accept."""
-
-    name: ClassVar[str] = "ready"
-    version: str
-    listeners: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStopped(Event):
-    """Nothing runs any more."""
-
-    name: ClassVar[str] = "stopped"
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStarted(Event):
-    """A worker accepts."""
-
-    name: ClassVar[str] = "worker started"
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStopped(Event):
-    """A worker came to its end as it should."""
-
-    name: ClassVar[str] = "worker stopped"
-    worker: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLost(Event):
-    """A process of ours ended that should not have; another takes its place after a pause, in seconds."""
-
-    name: ClassVar[str] = "worker lost"
-    level: ClassVar[Level] = "error"
-    worker: str
-    process: int
-    reason: str
-    pause: float
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigReloaded(Event):
-    """A worker goes on with a new configuration."""
-
-    name: ClassVar[str] = "config reloaded"
-    audited: ClassVar[bool] = True
-    worker: int
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReloadRefused(Event):
-    """A new configuration cannot be used: the old one stays in force."""
-
-    name: ClassVar[str] = "reload refused"
-    level: ClassVar[Level] = "error"
-    audited: ClassVar[bool] = True
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +166,7 @@ class LoginSucceeded(Event):
     label: str
     mechanism: str
     tls: str
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,180 +255,4 @@ class MessageRefused(Event):
     recipients: tuple[str, ...]
     size: int
     reply: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientDelivered(Event):
-    """A next hop took responsibility for a recipient."""
-
-    name: ClassVar[str] = "delivered"
-    audited: ClassVar[bool] = True
-    message: str
-    recipient: str
-    route: str
-    next_hop: str
-    reply: str
-    attempts: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientDeferred(Event):
-    """A recipient waits for another attempt."""
-
-    name: ClassVar[str] = "deferred"
-    level: ClassVar[Level] = "warning"
-    message: str
-    recipient: str
-    route: str
-    next_hop: str
-    reply: str
-    attempts: int
-    due: float
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientFailed(Event):
-    """A recipient is given up."""
-
-    name: ClassVar[str] = "failed"
-    level: ClassVar[Level] = "warning"
-    audited: ClassVar[bool] = True
-    message: str
-    recipient: str
-    route: str
-    next_hop: str
-    reply: str
-    attempts: int
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class MessageFinished(Event):
-    """Every recipient of a message is settled, and it is gone from the spool."""
-
-    name: ClassVar[str] = "message finished"
-    level: ClassVar[Level] = "debug"
-    message: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class BounceQueued(Event):
-    """A sender will be told that a recipient failed."""
-
-    name: ClassVar[str] = "bounce queued"
-    message: str
-    bounce: str
-    recipient: str
-
-
-@dataclass(frozen=True, slots=True)
-class BounceDropped(Event):
-    """Nobody can be told: the failed message was itself a notification."""
-
-    name: ClassVar[str] = "bounce dropped"
-    level: ClassVar[Level] = "warning"
-    message: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class RoutePaused(Event):
-    """A route is not tried for a while: its login or its certificate is in trouble."""
-
-    name: ClassVar[str] = "route paused"
-    level: ClassVar[Level] = "error"
-    route: str
-    reason: str
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class RouteResumed(Event):
-    """A paused route works again."""
-
-    name: ClassVar[str] = "route resumed"
-    route: str
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolTroubled(Event):
-    """The spool cannot be written or read."""
-
-    name: ClassVar[str] = "spool troubled"
-    level: ClassVar[Level] = "error"
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class MessageHeld(Event):
-    """A message is not tried any more until somebody releases it."""
-
-    name: ClassVar[str] = "message held"
-    level: ClassVar[Level] = "error"
-    audited: ClassVar[bool] = True
-    message: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class MessageChanged(Event):
-    """Somebody held, released or retried a message; *change* says which."""
-
-    name: ClassVar[str] = "message changed by hand"
-    audited: ClassVar[bool] = True
-    message: str
-    change: str
-
-
-@dataclass(frozen=True, slots=True)
-class MessageDropped(Event):
-    """Somebody dropped a message for those recipients that still waited; *bounce* tells its sender, if it is told."""
-
-    name: ClassVar[str] = "message dropped by hand"
-    level: ClassVar[Level] = "warning"
-    audited: ClassVar[bool] = True
-    message: str
-    sender: str
-    recipients: tuple[str, ...]
-    bounce: str
-
-
-@dataclass(frozen=True, slots=True)
-class RouteChanged(Event):
-    """Somebody paused or resumed a route, or it was found paused at a start; *change* says which."""
-
-    name: ClassVar[str] = "route changed by hand"
-    audited: ClassVar[bool] = True
-    route: str
-    change: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditTroubled(Event):
-    """The audit file cannot be written; facts are counted until it can."""
-
-    name: ClassVar[str] = "audit troubled"
-    level: ClassVar[Level] = "error"
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditResumed(Event):
-    """The audit file can be written again; so many facts are missing there."""
-
-    name: ClassVar[str] = "audit resumed"
-    level: ClassVar[Level] = "warning"
-    lost: int
-
-
-@dataclass(frozen=True, slots=True)
-class StateTroubled(Event):
-    """What the processes of the node share cannot be written or read: limits and quotas may not hold meanwhile."""
-
-    name: ClassVar[str] = "state troubled"
-    level: ClassVar[Level] = "error"
     reason: str

@@ -1,0 +1,124 @@
+"""Events about the server itself: its processes, its configuration, and the files that it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gatepost.observe.event import Event, Level
+
+__all__ = [
+    "AuditResumed",
+    "AuditTroubled",
+    "ConfigReloaded",
+    "ReloadRefused",
+    "ServerStarted",
+    "ServerStopped",
+    "SpoolTroubled",
+    "StateTroubled",
+    "WorkerLost",
+    "WorkerStarted",
+    "WorkerStopped",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStarted(Event):
+    """All listeners of all workers accept."""
+
+    name: ClassVar[str] = "ready"
+    version: str
+    listeners: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStopped(Event):
+    """Nothing runs any more."""
+
+    name: ClassVar[str] = "stopped"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    """A worker accepts."""
+
+    name: ClassVar[str] = "worker started"
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped(Event):
+    """A worker came to its end as it should."""
+
+    name: ClassVar[str] = "worker stopped"
+    worker: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost(Event):
+    """A process of ours ended that should not have; another takes its place after a pause, in seconds."""
+
+    name: ClassVar[str] = "worker lost"
+    level: ClassVar[Level] = "error"
+    worker: str
+    process: int
+    reason: str
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded(Event):
+    """A worker goes on with a new configuration."""
+
+    name: ClassVar[str] = "config reloaded"
+    audited: ClassVar[bool] = True
+    worker: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRefused(Event):
+    """A new configuration cannot be used: the old one stays in force."""
+
+    name: ClassVar[str] = "reload refused"
+    level: ClassVar[Level] = "error"
+    audited: ClassVar[bool] = True
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolTroubled(Event):
+    """The spool cannot be written or read."""
+
+    name: ClassVar[str] = "spool troubled"
+    level: ClassVar[Level] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTroubled(Event):
+    """The audit file cannot be written; facts are counted until it can."""
+
+    name: ClassVar[str] = "audit troubled"
+    level: ClassVar[Level] = "error"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResumed(Event):
+    """The audit file can be written again; so many facts are missing there."""
+
+    name: ClassVar[str] = "audit resumed"
+    level: ClassVar[Level] = "warning"
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateTroubled(Event):
+    """What the processes of the node share cannot be written or read: limits and quotas may not hold meanwhile."""
+
+    name: ClassVar[str] = "state troubled"
+    level: ClassVar[Level] = "error"
+    reason: str

@@ -1,0 +1,163 @@
+"""Events about mail that was accepted: what became of it, of the routes it takes, and what somebody did by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gatepost.observe.event import Event, Level
+
+__all__ = [
+    "BounceDropped",
+    "BounceQueued",
+    "MessageChanged",
+    "MessageDropped",
+    "MessageFinished",
+    "MessageHeld",
+    "RecipientDeferred",
+    "RecipientDelivered",
+    "RecipientFailed",
+    "RouteChanged",
+    "RoutePaused",
+    "RouteResumed",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDelivered(Event):
+    """A next hop took responsibility for a recipient."""
+
+    name: ClassVar[str] = "delivered"
+    audited: ClassVar[bool] = True
+    message: str
+    recipient: str
+    route: str
+    next_hop: str
+    reply: str
+    attempts: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDeferred(Event):
+    """A recipient waits for another attempt."""
+
+    name: ClassVar[str] = "deferred"
+    level: ClassVar[Level] = "warning"
+    message: str
+    recipient: str
+    route: str
+    next_hop: str
+    reply: str
+    attempts: int
+    due: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientFailed(Event):
+    """A recipient is given up."""
+
+    name: ClassVar[str] = "failed"
+    level: ClassVar[Level] = "warning"
+    audited: ClassVar[bool] = True
+    message: str
+    recipient: str
+    route: str
+    next_hop: str
+    reply: str
+    attempts: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFinished(Event):
+    """Every recipient of a message is settled, and it is gone from the spool."""
+
+    name: ClassVar[str] = "message finished"
+    level: ClassVar[Level] = "debug"
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BounceQueued(Event):
+    """A sender will be told that a recipient failed."""
+
+    name: ClassVar[str] = "bounce queued"
+    message: str
+    bounce: str
+    recipient: str
+
+
+@dataclass(frozen=True, slots=True)
+class BounceDropped(Event):
+    """Nobody can be told: the failed message was itself a notification."""
+
+    name: ClassVar[str] = "bounce dropped"
+    level: ClassVar[Level] = "warning"
+    message: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePaused(Event):
+    """A route is not tried for a while: its login or its certificate is in trouble."""
+
+    name: ClassVar[str] = "route paused"
+    level: ClassVar[Level] = "error"
+    route: str
+    reason: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class RouteResumed(Event):
+    """A paused route works again."""
+
+    name: ClassVar[str] = "route resumed"
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHeld(Event):
+    """A message is not tried any more until somebody releases it."""
+
+    name: ClassVar[str] = "message held"
+    level: ClassVar[Level] = "error"
+    audited: ClassVar[bool] = True
+    message: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageChanged(Event):
+    """Somebody held, released or retried a message; *change* says which."""
+
+    name: ClassVar[str] = "message changed by hand"
+    audited: ClassVar[bool] = True
+    message: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDropped(Event):
+    """Somebody dropped a message for those recipients that still waited; *bounce* tells its sender, if it is told."""
+
+    name: ClassVar[str] = "message dropped by hand"
+    level: ClassVar[Level] = "warning"
+    audited: ClassVar[bool] = True
+    message: str
+    sender: str
+    recipients: tuple[str, ...]
+    bounce: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChanged(Event):
+    """Somebody paused or resumed a route, or it was found paused at a start; *change* says which."""
+
+    name: ClassVar[str] = "route changed by hand"
+    audited: ClassVar[bool] = True
+    route: str
+    change: str
