@@ -72,6 +72,15 @@ async def _status(context: Context, _request: Mapping[str, Any]) -> list[dict[st
     ]
 
 
+def _oldest(worker: Worker) -> float | None:
+    """Return when the message was accepted that has been there longest, in seconds since the epoch."""
+    times: list[float] = []
+    for queue in worker.queues:
+        with contextlib.suppress(SpoolUnavailable):
+            times += [each.accepted_at for each in queue.spool.list(limit=1)]
+    return min(times, default=None)
+
+
 def route_states(worker: Worker) -> list[dict[str, Any]]:
     """Return how each route is doing, in their order: the worst that any queue of the worker knows of it."""
     names: dict[str, str] = {each.name: each.transport for each in worker.config.route}
