@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 LOAD := tests/bench/build/smtpload tests/bench/build/smtpsink
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format generate bench image clean
+.PHONY: help run test check format generate bench crash image clean
 
 help:
 	@echo 'make run      start a server to try out, on 127.0.0.1, ports STARTTLS_PORT=2587 and IMPLICIT_PORT=2465'
@@ -17,6 +17,7 @@ help:
 	@echo 'make format   put the sources into shape'
 	@echo 'make generate make the generated files anew'
 	@echo 'make bench    CPU, speed and memory beside stock aiosmtpd'
+	@echo 'make crash    kill a server KILLS=50 times while mail goes through it, and count'
 	@echo 'make image    the container image'
 	@echo 'make clean    remove everything that was made here'
 
@@ -54,6 +55,13 @@ format: $(INSTALLED)
 generate: $(INSTALLED)
 	$(BIN)/gatepost config sample > config/gatepost.toml
 	$(BIN)/python tests/protocols.py
+
+KILLS ?= 50
+MESSAGES ?= 0
+SEED ?= $(shell date +%s)
+
+crash: $(INSTALLED)
+	$(BIN)/python tests/crash/crash.py --kills $(KILLS) --messages $(MESSAGES) --seed $(SEED)
 
 bench: $(INSTALLED) $(LOAD)
 	$(BIN)/python tests/bench/bench.py

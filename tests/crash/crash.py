@@ -21,6 +21,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gatepost.spool.layout import folders
+from gatepost.spool.reader import open_reader
+from gatepost.spool.spool import Entry
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
@@ -197,15 +201,23 @@ messages_per_minute = 0
     def _accepted(self) -> int:
         return sum(path.read_bytes().count(b"\n") for path in self.folder.glob("s[0-9]*.out"))
 
-    def _queued(self) -> list[str]:
-        return self.server.run("queue", "list", "--json").splitlines()
+    def _queued(self) -> list[Entry]:
+        found: list[Entry] = []
+        for folder in folders(self.server.folder / "state/spool"):
+            with open_reader(folder) as reader:
+                found += reader.list(limit=100_000)
+        return found
 
     def _wait_until_empty(self) -> None:
-        held = [line for line in self._queued() if '"held":true' in line.replace(" ", "")]
-        self.report.held = len(held)
-        if held:
-            self.server.run("queue", "release", "--all-held")
-        wait_for("the queue to be empty", lambda: not self._queued(), seconds=180)
+        def is_empty() -> bool:
+            waiting = self._queued()
+            held = [entry.id for entry in waiting if entry.is_held]
+            if held:
+                self.report.held += len(held)
+                self.server.run("queue", "release", *held)
+            return not waiting
+
+        wait_for("the queue to be empty", is_empty, seconds=400)
 
     def _read(self) -> None:
         for path in self.folder.glob("s[0-9]*.out"):

@@ -105,11 +105,11 @@ def test_a_worker_that_dies_is_missed_and_replaced_after_pauses_that_grow(server
     for deaths in (1, 2):
         [first, second] = server.workers
         os.kill(first, signal.SIGKILL)
-        wait_for("another", lambda: len(server.told("worker started")) == 2 + deaths)
+        wait_for("another", lambda number=2 + deaths: len(server.told("worker started")) == number)
         assert second in server.workers
         server.submit()
     lost = server.told("worker lost")
-    assert [(each["worker"], each["process"], each["reason"]) for each in lost][0][2].endswith("was ended by SIGKILL")
+    assert lost[0]["reason"] == f"{lost[0]['worker']} was ended by SIGKILL"
     assert sorted(each["pause"] for each in lost) in ([0.1, 0.1], [0.1, 1.0])
     assert server.process is not None
     assert server.process.poll() is None
