@@ -13,7 +13,7 @@ from gatepost.spool.files import Files
 __all__ = ["Room"]
 
 # How long an answer of the file system holds, in seconds; what we take meanwhile is counted.
-_FRESH: Final = 1.0
+_FRESH: Final = 0.1
 # Inodes that new mail must leave: fewer, where there are only a few.
 _RESERVE_FILES: Final = 256
 _RESERVE_SHARE: Final = 20

@@ -70,7 +70,7 @@ def test_what_has_begun_may_use_half_of_the_reserve(room, files):
         room.check(begun=True)
 
 
-def test_the_file_system_is_asked_once_a_second(room, files, clock):
+def test_the_file_system_is_asked_ten_times_a_second_at_most(room, files, clock):
     for _ in range(10):
         room.check()
     assert files.asked == 1
