@@ -113,6 +113,7 @@ class Worker:
     Attributes:
         queues: its spools and what drives them; the first takes new mail.
         paused_routes: routes that somebody paused by hand, and since when.
+        state: what it shares with the other workers.
         generation: how often the configuration was loaded.
         reload_error: why the last reload came to nothing; empty if it did not.
     """
@@ -144,6 +145,7 @@ class Worker:
         self._folders = folders or (config.spool_dir / str(number),)
         self._leaves_sockets = leaves_sockets
         self._table = table or ConnectionTable(1)
+        self.state = parts.node_state(config, self.clock, emit)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -184,6 +186,7 @@ class Worker:
         self.router = Router(self._routes.values())
         self._open_queues()
         self.pause_routes(read_paused(config.state_dir))
+        self.state.open()
         self._make_listeners()
         self._watch(self.authority.watch(self._end_revoked), "stores")
         for queue in self.queues:
@@ -252,6 +255,7 @@ class Worker:
             wake=self.scheduler.wake,
             tls_context=self._context if listener.tls == "starttls" else None,
             limits=limits,
+            guesses=self.state.guesses,
             sessions=sessions,
         )
 
@@ -285,6 +289,7 @@ class Worker:
         authority = await self._new_authority(config)
         load_pair(self._context, pair, minimum_version=config.tls.minimum_version)
         # From here on nothing can fail.
+        self.state.guesses.adapt(parts.login_limits(config))
         old_routes, self._routes, self.config = self._routes, routes, config
         self.router = Router(routes.values())
         for queue in self.queues:
@@ -361,6 +366,7 @@ class Worker:
         for queue in self.queues:
             await queue.spool.close()
         self.authority.close()
+        await self.state.close()
         self.emit(WorkerStopped(worker=self.number, reason=reason))
 
     async def _end_sessions(self, grace: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
 from gatepost.identity.stores.sqlite import SqliteStore
 from gatepost.identity.verifiers import Argon2
 from gatepost.model.clock import Clock
+from gatepost.observe.emit import Emitter
 from gatepost.policy.chain import Chain
 from gatepost.policy.null_sender import NullSender
 from gatepost.policy.recipient import RecipientLimit
@@ -27,6 +29,8 @@ from gatepost.relay.transport import Transport
 from gatepost.sasl.registry import MECHANISMS
 from gatepost.session.service import Limits
 from gatepost.state.keys import Keys
+from gatepost.state.node import NodeState
+from gatepost.state.subjects import LoginLimits
 
 if TYPE_CHECKING:
     from gatepost.config import schema
@@ -35,6 +39,8 @@ __all__ = [
     "RouteKey",
     "authority",
     "connection_limits",
+    "login_limits",
+    "node_state",
     "policies",
     "queue_limits",
     "routes",
@@ -100,6 +106,23 @@ def connection_limits(config: schema.Config) -> tuple[int, int, int | None]:
     """Return how many connections there may be: in all, from one address, and from one address in a minute."""
     limits = config.limits
     return limits.connections, limits.connections_per_address, limits.connections_per_minute
+
+
+def node_state(config: schema.Config, clock: Clock, emit: Emitter) -> NodeState:
+    """Return what the worker shares with the others; not open yet."""
+    return NodeState(config.state_dir, login_limits(config), clock, emit)
+
+
+def login_limits(config: schema.Config) -> LoginLimits:
+    """Return how many logins may fail."""
+    limits = config.limits
+    return LoginLimits(
+        per_address=limits.failed_logins_per_address,
+        per_network=limits.failed_logins_per_network,
+        per_login=limits.failed_logins_per_login,
+        window=limits.failed_logins_window.total_seconds(),
+        exempt=tuple(map(ipaddress.ip_network, limits.failed_logins_exempt)),
+    )
 
 
 def session_limits(config: schema.Config) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import timedelta
 
 from pydantic import Field, field_validator
@@ -43,6 +44,31 @@ class Limits(Table):
         description="Messages of an account in a minute; 0: no limit.  If not given, half of recipients_per_day.",
         examples=[500],
     )
+    failed_logins_per_address: Whole = Field(
+        default=100,
+        ge=0,
+        le=1_000_000,
+        description="Failed logins from one IPv4 address or IPv6 /64 after which none is judged, right or wrong, until "
+        "they are older than failed_logins_window; counted over all workers; 0: no limit.",
+    )
+    failed_logins_per_network: Whole = Field(
+        default=1000, ge=0, le=1_000_000, description="The same for one IPv4 /24 or IPv6 /48."
+    )
+    failed_logins_per_login: Whole = Field(
+        default=200,
+        ge=0,
+        le=1_000_000,
+        description="The same for one login, over all addresses.  One from which it succeeded in the last 30 days "
+        "is counted by itself, so that strangers cannot lock out its owner there.",
+    )
+    failed_logins_window: Duration = Field(
+        default=timedelta(hours=1), le=timedelta(days=7), description="How long a failed login is counted."
+    )
+    failed_logins_exempt: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses and networks that many people share, such as a webmail's: they are not counted, only the "
+        'logins there; such as ["192.0.2.10", "2001:db8::/64"].',
+    )
     handshake_timeout: Duration = Field(default=timedelta(seconds=30), description="How long a TLS handshake may take.")
     login_timeout: Duration = Field(
         default=timedelta(minutes=1), description="How long to wait for the next command before login."
@@ -51,6 +77,21 @@ class Limits(Table):
         default=timedelta(minutes=5), description="How long to wait for the next command after login."
     )
     data_timeout: Duration = Field(default=timedelta(minutes=3), description="How long to wait for more of a message.")
+
+    @field_validator("failed_logins_exempt")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ipaddress.ip_network(each)) for each in value)
+        except ValueError:
+            raise wrong('holds what is no network; write an IP address, or one such as "192.0.2.0/24"') from None
+
+    @field_validator("failed_logins_window")
+    @classmethod
+    def _worth_it(cls, value: timedelta) -> timedelta:
+        if value < timedelta(minutes=1):
+            raise wrong("is too short to stop anybody; write a minute at least")
+        return value
 
     @field_validator("handshake_timeout", "login_timeout", "idle_timeout", "data_timeout")
     @classmethod

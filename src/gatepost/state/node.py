@@ -1,0 +1,49 @@
+"""What the workers of a node share by way of its state file, opened and closed as one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from gatepost.model.clock import Clock
+from gatepost.observe.emit import Emitter
+from gatepost.state.database import Database
+from gatepost.state.guesses import Guesses
+from gatepost.state.subjects import LoginLimits
+
+__all__ = ["STATE_FILE", "NodeState"]
+
+STATE_FILE = "state.db"
+
+
+class NodeState:
+    """The state of the node whose state_dir is *folder*, for one worker.
+
+    Args:
+        folder: where the file lies.
+        login_limits: how many logins may fail.
+        clock: what time it is.
+        emit: hears of trouble, and of who is locked out.
+
+    Attributes:
+        database: the file.
+        guesses: failed logins.
+    """
+
+    def __init__(self, folder: Path, login_limits: LoginLimits, clock: Clock, emit: Emitter) -> None:
+        self.database = Database(folder / STATE_FILE, emit=emit)
+        self.guesses = Guesses(self.database, login_limits, clock, emit)
+
+    def open(self) -> None:
+        """Open it, or tell of the trouble and go on.
+
+        Raises:
+            ConfigError: a newer gatepost wrote the file.
+        """
+        self.database.open()
+        self.guesses.open()
+
+    async def close(self) -> None:
+        """Write what waits, and close it."""
+        self.guesses.close()
+        await asyncio.to_thread(self.database.close)
