@@ -19,10 +19,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.app import Worker
 from gatepost.channel import Channel, unpack_pair
+from gatepost.control.protocol import socket_path
+from gatepost.control.server import Control
 from gatepost.errors import ConfigError, Unavailable
+from gatepost.observe.audit import AuditTrail
+from gatepost.observe.board import Board
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ReloadRefused
 from gatepost.observe.log import open_log
+from gatepost.observe.metrics import Metrics
 
 if TYPE_CHECKING:
     import socket
@@ -49,6 +54,7 @@ class Place:
         loop: ``uvloop``, ``asyncio`` or ``auto``.
         parent: process id of who forked it.
         leaves_sockets: whether somebody else goes on accepting where it stops.
+        board: where all processes count.
     """
 
     number: int
@@ -57,6 +63,7 @@ class Place:
     loop: str
     parent: int
     leaves_sockets: bool
+    board: Board
 
 
 def live(
@@ -69,6 +76,10 @@ def live(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     gc.unfreeze()
     log = open_event_log(config)
+    metrics = Metrics(place.board, place.number)
+    log.count_lost_with(metrics.count_lost_lines)
+    emit = Emitter(metrics, log)
+    trail = _open_audit_trail(config, place.number, emit)
     try:
         with asyncio.Runner(loop_factory=loop_factory(place.loop)) as runner:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -76,13 +87,15 @@ def live(
                 config,
                 sockets,
                 context,
-                Emitter(log),
+                emit,
                 number=place.number,
                 folders=place.folders,
                 leaves_sockets=place.leaves_sockets,
             )
             return runner.run(_Life(worker, channel, place).run())
     finally:
+        if trail is not None:
+            trail.close()
         log.close()
 
 
@@ -101,9 +114,11 @@ class _Life:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._end)
         loop.add_reader(self._channel.fileno(), self._listen)
-        worker = self._worker
+        worker, place = self._worker, self._place
+        control = Control(worker, socket_path(worker.config.run_dir, place.number), place.workers)
         try:
             await worker.start()
+            await control.start()
         except (ConfigError, Unavailable) as error:
             self._channel.send(failed=str(error))
             return 1
@@ -121,6 +136,7 @@ class _Life:
             await worker.stop(grace=0.0, reason="told twice")
         again.cancel()
         await asyncio.gather(stopping, again, return_exceptions=True)
+        await control.stop()
         return 0
 
     def _end(self) -> None:
@@ -177,6 +193,25 @@ def open_event_log(config: Config, *, has_thread: bool = True) -> Any:
         raise ConfigError(
             f"observe.log_file: {observe.log_file} cannot be opened: {error.strerror}; check folder and rights"
         ) from None
+
+
+def _open_audit_trail(config: Config, number: int, emit: Emitter) -> AuditTrail | None:
+    """Open the audit trail, if *config* names one, and let it hear of every fact.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    path = config.observe.audit_file
+    if path is None:
+        return None
+    try:
+        trail = AuditTrail(path, number, emit)
+    except OSError as error:
+        raise ConfigError(
+            f"observe.audit_file: {path} cannot be opened: {error.strerror}; check folder and rights"
+        ) from None
+    emit.add(trail)
+    return trail
 
 
 def loop_factory(name: str) -> type[asyncio.AbstractEventLoop] | None:
