@@ -1,4 +1,4 @@
-"""``gatepost queue``: look at the mail that waits, beside the running server."""
+"""``gatepost queue``: look at the mail that waits, beside the running server or without one; change it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import click
 
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import Told, print_row, print_rows, remark
-from gatepost.errors import Malformed
+from gatepost.cli.queue_change import drop, hold, release, retry
+from gatepost.cli.queue_select import Filters, filter_options, found
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gatepost.config.schema import Config
-    from gatepost.queue.control import Selection
-    from gatepost.spool.reader import SpoolReader
     from gatepost.spool.spool import Entry
 
 __all__ = ["queue"]
@@ -28,41 +25,27 @@ _RECIPIENT = ("recipient", "status", "attempts", "at", "next_hop", "reply")
 
 @click.group()
 def queue() -> None:
-    """Show the mail that waits."""
+    """Show the mail that waits, hold it, release it, try it now, drop it."""
 
 
-def _open(folder: Path) -> SpoolReader | None:
-    """Open the spool; None if no server ever made one."""
-    from gatepost.spool.reader import open_reader
-
-    if not folder.exists():
-        remark(f"{folder} does not exist: no server has run with this configuration yet")
-        return None
-    return open_reader(folder)
+for _verb in (hold, release, retry, drop):
+    queue.add_command(_verb)
 
 
 @queue.command("list")
-@click.option(
-    "--from", "sender", metavar="ADDRESS", help="Only mail of this reverse-path, or of a @domain; <> is null."
-)
-@click.option("--to-domain", metavar="DOMAIN", help="Only mail with a recipient there that is still waiting.")
+@filter_options
+@click.option("--held/--not-held", default=None, help="Only mail on hold, or only mail that is not.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
 @config_option
 @json_option
-def list_entries(config: Config, sender: str | None, to_domain: str | None, limit: int, as_json: bool) -> None:
+def list_entries(config: Config, held: bool | None, limit: int, as_json: bool, **filters: Any) -> None:
     """List waiting messages, the oldest first."""
-    from gatepost.queue.control import find
-
-    selection = _selection(sender, to_domain)
-    reader = _open(config.spool_dir / "0")
-    if reader is None:
-        print_rows([], _LIST, as_json)
-        return
-    with reader:
-        found = list(islice(find(reader, selection), limit + 1))
-    print_rows([_row(entry) for entry in found[:limit]], _LIST, as_json)
-    if len(found) > limit:
+    entries = list(islice(found(config, Filters(**filters).selection(held)), limit + 1))
+    print_rows([_row(entry) for entry in entries[:limit]], _LIST, as_json)
+    if len(entries) > limit:
         remark(f"… and more than these {limit}; see --limit")
+    elif not entries and not config.spool_dir.exists():
+        remark(f"{config.spool_dir} does not exist: no server has run with this configuration yet")
 
 
 @queue.command()
@@ -71,13 +54,7 @@ def list_entries(config: Config, sender: str | None, to_domain: str | None, limi
 @json_option
 def show(config: Config, message_id: str, as_json: bool) -> None:
     """Show one message: its envelope, and how far each recipient is."""
-    from gatepost.model.envelope import MessageId
-
-    reader = _open(config.spool_dir / "0")
-    if reader is None:
-        raise Told(f"{message_id} is not in the queue")
-    with reader:
-        entry = reader.entry(MessageId(message_id))
+    entry = next(found(config, Filters((message_id,)).selection(None)), None)
     if entry is None:
         raise Told(f"{message_id} is not in the queue; it may be delivered or bounced by now: see the log")
     recipients = [
@@ -106,22 +83,6 @@ def show(config: Config, message_id: str, as_json: bool) -> None:
     print_row(facts, as_json=False)
     click.echo()
     print_rows(recipients, _RECIPIENT, as_json=False)
-
-
-def _selection(sender: str | None, to_domain: str | None) -> Selection:
-    from gatepost.model.address import ascii_domain
-    from gatepost.model.identity import parse_sender_pattern
-    from gatepost.queue.control import Selection
-
-    option = "--to-domain"
-    try:
-        domain = None if to_domain is None else ascii_domain(to_domain.removeprefix("@"))
-        option = "--from"
-        if sender == "<>":
-            return Selection(is_null_sender=True, domain=domain)
-        return Selection(None if sender is None else parse_sender_pattern(sender), domain=domain)
-    except Malformed as error:
-        raise click.BadParameter(str(error), param_hint=option) from None
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""The server of this machine as verbs reach it: by the sockets of its workers, or, if none runs, by its files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatepost.cli.output import Told
+
+if TYPE_CHECKING:
+    from gatepost.config.schema import Config
+    from gatepost.errors import Unavailable
+    from gatepost.state.lock import StateLock
+
+__all__ = ["act_as_owner", "ask_workers", "lock_if_stopped"]
+
+_PATIENCE = 10.0
+
+
+def act_as_owner(folder: Path) -> None:
+    """Go on as the owner of *folder*, if we are root: what we make there must be readable for the server.
+
+    Raises:
+        Told: there is no such folder.
+    """
+    try:
+        owner = folder.stat()
+    except FileNotFoundError:
+        raise Told(f"{folder} does not exist: no server has run with this configuration yet") from None
+    except OSError as error:
+        raise Told(f"{folder}: {error.strerror}; run this as root or as the user of the server") from None
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.setgroups([owner.st_gid])
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+
+
+def lock_if_stopped(state_dir: Path) -> StateLock | None:
+    """Keep servers from starting as long as the lock is held that is returned; None if one runs.
+
+    Raises:
+        Told: the lock file cannot be opened.
+    """
+    from gatepost.state.lock import InUse, StateLock
+
+    try:
+        return StateLock(state_dir)
+    except InUse:
+        return None
+    except OSError as error:
+        raise Told(
+            f"{state_dir}: cannot be locked: {error.strerror}; run this as root or as the user of the server"
+        ) from None
+
+
+def ask_workers(config: Config, request: dict[str, Any]) -> dict[int, list[Any] | Unavailable]:
+    """Ask every worker of the running server; return the rows of each, or why there are none.
+
+    Raises:
+        Told: none of them listens.
+    """
+    from gatepost.control.client import ask_all
+    from gatepost.control.protocol import socket_paths
+
+    paths = socket_paths(config.run_dir)
+    if not paths:
+        raise Told(
+            f"{config.state_dir} is in use, but no worker listens in {config.run_dir}: "
+            "the server is just starting, or another verb is at work; try again in a moment"
+        )
+    return ask_all(paths, request, _PATIENCE)

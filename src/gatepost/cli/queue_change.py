@@ -1,0 +1,173 @@
+"""``gatepost queue hold | release | retry | drop``: change the mail that waits, with a running server or without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from gatepost.cli.node import act_as_owner, ask_workers, lock_if_stopped
+from gatepost.cli.options import config_option, json_option
+from gatepost.cli.output import Told, print_rows, remark
+from gatepost.cli.queue_select import Filters, matching, selection_options
+
+if TYPE_CHECKING:
+    from gatepost.config.schema import Config
+
+__all__ = ["drop", "hold", "release", "retry"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WORDS = {"hold": "held", "release": "released", "retry": "retried", "drop": "dropped"}
+_REASONS = {
+    "unknown": "is not in the queue, or not any more",
+    "held": "is on hold",
+    "not held": "is not on hold",
+    "in flight": "is being delivered right now; hold it, and drop it when that attempt is over",
+    "unreadable": "cannot be read, so its sender cannot be told; drop it with --silent",
+    "failed": "the spool cannot be read or written now; see the log of the server",
+}
+_HARMLESS = frozenset({"held", "not held"})
+
+
+def _change(command: F) -> F:
+    """Add what the four verbs have in common."""
+    command = config_option(json_option(command))
+    return click.option("-n", "--dry-run", is_flag=True, help="Say which messages are meant; change nothing.")(command)
+
+
+@click.command()
+@selection_options("--all", "Every message.")
+@_change
+def hold(config: Config, dry_run: bool, as_json: bool, **filters: Any) -> None:
+    """Keep messages from being tried until they are released.
+
+    What is on its way already is not called back: the message stays on hold once that attempt is over.  Mail on hold
+    grows older all the same.
+    """
+    _run(config, "hold", Filters(option="--all", **filters), dry_run, as_json)
+
+
+@click.command()
+@selection_options("--all-held", "Every message on hold.")
+@_change
+def release(config: Config, dry_run: bool, as_json: bool, **filters: Any) -> None:
+    """Let messages on hold be tried again, at once."""
+    _run(config, "release", Filters(option="--all-held", **filters), dry_run, as_json)
+
+
+@click.command()
+@selection_options("--all", "Every message that is not on hold.")
+@_change
+def retry(config: Config, dry_run: bool, as_json: bool, **filters: Any) -> None:
+    """Try messages now instead of when they are due.
+
+    Their routes are tried too, even if they failed a moment ago; not those that are paused by hand.
+    """
+    _run(config, "retry", Filters(option="--all", **filters), dry_run, as_json)
+
+
+@click.command()
+@selection_options("--all-held", "Every message on hold.")
+@click.option(
+    "--bounce/--silent",
+    default=True,
+    show_default=True,
+    help="Tell the sender of each message that it was not delivered, or tell nobody.",
+)
+@_change
+def drop(config: Config, bounce: bool, dry_run: bool, as_json: bool, **filters: Any) -> None:
+    """Remove messages from the queue; recipients that still wait do not get them.
+
+    A message that is being delivered right now is left alone.
+    """
+    _run(config, "drop", Filters(option="--all-held", **filters), dry_run, as_json, silent=not bounce)
+
+
+def _run(config: Config, change: str, filters: Filters, dry_run: bool, as_json: bool, *, silent: bool = False) -> None:
+    if filters.is_empty:
+        raise click.UsageError(f"Name at least one message, or use {filters.option}, --from, --to-domain or --account.")
+    held = {"hold": False, "release": True, "retry": False, "drop": None}[change]
+    act_as_owner(config.state_dir)
+    wanted = matching(config, filters, held)
+    if dry_run:
+        rows = [{"id": each, "outcome": "matches"} for each in wanted]
+    else:
+        rows = list(_apply(config, change, wanted, silent))
+    done = [row for row in rows if row["outcome"] in ("done", "matches")]
+    if as_json:
+        print_rows(rows, ("id", "outcome"), as_json=True)
+    else:
+        for row in done:
+            click.echo(row["id"])
+    for row in rows:
+        if row["outcome"] in _REASONS:
+            remark(f"{row['id']}: {_REASONS[row['outcome']]}")
+    remark(f"{'would be ' if dry_run else ''}{_WORDS[change]}: {len(done)}")
+    is_good = all(row["outcome"] in _HARMLESS for row in rows if row not in done)
+    raise SystemExit(0 if done and is_good else 1)
+
+
+def _apply(config: Config, change: str, wanted: Iterator[str], silent: bool) -> Iterator[dict[str, str]]:
+    lock = lock_if_stopped(config.state_dir)
+    if lock is None:
+        yield from _by_workers(config, change, wanted, silent)
+        return
+    try:
+        yield from asyncio.run(_by_files(config, change, list(wanted), silent))
+    finally:
+        lock.release()
+
+
+def _by_workers(config: Config, change: str, wanted: Iterator[str], silent: bool) -> Iterator[dict[str, str]]:
+    """Hand them to the workers, some at a time; each of them knows only its own."""
+    from gatepost.control.protocol import IDS_LIMIT
+    from gatepost.errors import Unavailable
+    from gatepost.spool.message_id import is_message_id
+
+    silence: dict[int, str] = {}
+    while batch := list(islice(wanted, IDS_LIMIT)):
+        request = {"verb": "queue", "change": change, "ids": [*filter(is_message_id, batch)], "silent": silent}
+        outcomes = dict.fromkeys(batch, "unknown")
+        try:
+            answers = ask_workers(config, request)
+        except Told as error:  # it ended meanwhile: what was done so far must be told all the same
+            answers = {-1: Unavailable(str(error))}
+        for number, answer in answers.items():
+            if isinstance(answer, Unavailable):
+                silence[number] = str(answer)
+                continue
+            outcomes |= {row["id"]: row["outcome"] for row in answer if row["outcome"] != "unknown"}
+        for name, outcome in outcomes.items():
+            # It may well be there, with one who does not answer.
+            yield {"id": name, "outcome": "no answer" if outcome == "unknown" and silence else outcome}
+    for trouble in silence.values():
+        remark(f"{trouble}; what it has was not changed")
+
+
+async def _by_files(config: Config, change: str, wanted: Sequence[str], silent: bool) -> list[dict[str, str]]:
+    """Open one spool after the other, as a server would."""
+    from gatepost.app import RealClock
+    from gatepost.model.envelope import MessageId
+    from gatepost.queue.control import Change, Outcome, QueueControl
+    from gatepost.spool.layout import folders
+    from gatepost.spool.message_id import is_message_id
+    from gatepost.spool.sqlite import SqliteSpool
+
+    clock = RealClock()
+    outcomes = dict.fromkeys(map(MessageId, wanted), Outcome.UNKNOWN)
+    for folder in folders(config.spool_dir):
+        missing = [name for name, outcome in outcomes.items() if outcome is Outcome.UNKNOWN]
+        if not missing:
+            break
+        spool = SqliteSpool(folder, clock=clock, inline_bytes=config.spool.inline_bytes)
+        control = QueueControl(spool, None, hostname=config.hostname, clock=clock, emit=lambda _event: None)
+        try:
+            for name in filter(is_message_id, missing):
+                outcomes[name] = await control.apply(Change(change), name, silent=silent)
+        finally:
+            await spool.close()
+    return [{"id": name, "outcome": outcome.value} for name, outcome in outcomes.items()]
