@@ -12,6 +12,7 @@ nobody: what is not written is counted, and a line of the chain says how much th
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import threading
@@ -26,10 +27,11 @@ from gatepost.observe.events import AuditResumed, AuditTroubled, Event
 from gatepost.observe.line import Stamp, json_line, showable
 from gatepost.observe.verify import NOTHING_BEFORE, parse_line
 
-__all__ = ["AuditTrail"]
+__all__ = ["AuditTrail", "try_file"]
 
 _SYNC_SECONDS: Final = 1.0
 _PATIENCE: Final = 5.0
+_NONE: Final = -1  # no descriptor: the file could not be opened, and is tried again each second
 _TAIL_BYTES: Final = 1 << 20  # so far back the last line of a worker is looked for
 
 
@@ -41,9 +43,6 @@ class AuditTrail:
         worker: number of the worker.
         emit: told when the file gets into trouble, and out of it.
         now: the time of day, in seconds since the epoch.
-
-    Raises:
-        OSError: the file cannot be opened.
     """
 
     def __init__(
@@ -61,8 +60,11 @@ class AuditTrail:
         self._told = ""  # of the trouble of the sync
         self._is_dirty = False
         self._lock = threading.Lock()  # of the descriptor
-        self._descriptor = _open(path)
-        self._previous, self._is_torn = _last_line(self._descriptor, worker)
+        self._descriptor = _NONE
+        self._previous, self._is_torn = NOTHING_BEFORE, False
+        with contextlib.suppress(OSError):
+            self._descriptor = _open(path)
+            self._previous, self._is_torn = _last_line(self._descriptor, worker)
         self._write("info", "audit chain begun", {"torn": self._is_torn})
         self._is_closing = False
         self._turn = threading.Event()
@@ -100,6 +102,7 @@ class AuditTrail:
         self._thread.join(_PATIENCE)
         with self._lock, contextlib.suppress(OSError):
             os.close(self._descriptor)
+            self._descriptor = _NONE
 
     # The loop's thread.
 
@@ -113,6 +116,8 @@ class AuditTrail:
             octets = b"\n" + octets
         try:
             with self._lock:
+                if self._descriptor == _NONE:
+                    raise OSError(errno.EIO, "it could not be opened")
                 done = os.write(self._descriptor, octets)
         except OSError as error:
             self._get_troubled(error.strerror or type(error).__name__)
@@ -169,18 +174,34 @@ class AuditTrail:
     def _follow(self) -> None:
         """Open the file anew if it is no longer the one under its name; the old one is synced to its end."""
         with contextlib.suppress(OSError):
-            with contextlib.suppress(FileNotFoundError):
-                there, ours = self._path.stat(), os.fstat(self._descriptor)
-                if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
-                    return
+            if self._descriptor != _NONE and self._is_the_one():
+                return
             fresh = _open(self._path)
             with self._lock:
                 old, self._descriptor = self._descriptor, fresh
+            if old == _NONE:
+                return
             try:
                 os.fdatasync(old)
             finally:
                 os.close(old)
                 self._sync_folder()
+
+    def _is_the_one(self) -> bool:
+        try:
+            there, ours = self._path.stat(), os.fstat(self._descriptor)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def try_file(path: Path) -> None:
+    """See that the file can be opened; it is made if it is missing.
+
+    Raises:
+        OSError: it cannot.
+    """
+    os.close(_open(path))
 
 
 def _open(path: Path) -> int:
