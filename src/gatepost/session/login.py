@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["login"]
 
+# A client says of itself what it likes; the log keeps the beginning.
+_NAME_LIMIT = 255
+
 
 class _Client:
     """The client's end of an exchange."""
@@ -136,12 +139,10 @@ async def _admit(attempt: Attempt, outcome: Granted, client: _Client, guard: Gua
     if identity is None:
         return None
     await guard.succeeded()
-    if outcome.final is None:
-        return identity
     # RFC 4954 §4: 235 carries no data, so what goes with success goes out as one more challenge.
-    if await client.respond(outcome.final) != b"":
+    if outcome.final is not None and await client.respond(outcome.final) != b"":
         raise Malformed("expected an empty response to the final challenge")
-    # The client may have taken its time, and what was revoked meanwhile must not come in.
+    # That took a while, a client may even dawdle, and what was revoked meanwhile must not come in.
     return await attempt.admit(outcome.identity, outcome.authzid)
 
 
@@ -162,6 +163,7 @@ def _succeed(session: Conversation, identity: Identity, mechanism: Mechanism) ->
             label=identity.label,
             mechanism=mechanism.name,
             tls=f"{peer.tls.version} {peer.tls.cipher}" if peer.tls else "",
+            client=(session.session.host_name or "")[:_NAME_LIMIT],
         )
     )
     session.reply(replies.AUTHENTICATED)

@@ -327,20 +327,23 @@ class Counters:
 
     async def _settle(self, accounts: Sequence[str]) -> None:
         """Write down what *accounts* did not use, or owe, and forget them."""
-        changes: list[_By] = []
-        for account in accounts:
-            for window, block in self._purses.pop(account).blocks.items():
-                if block.left != block.debt:
-                    changes.append((account, window, block.slice, block.debt - block.left))
+        settled = {account: self._purses.pop(account) for account in accounts}
+        changes: list[_By] = [
+            (account, window, block.slice, block.debt - block.left)
+            for account, purse in settled.items()
+            for window, block in purse.blocks.items()
+            if block.left != block.debt
+        ]
         if not changes:
             return
         try:
             await self._database.write(lambda connection: _add(connection, changes))
         except StateUnavailable:
-            # What is not given back stays counted; what is owed is kept until it can be written down.
-            for account, window, _, by in changes:
-                if by > 0:
-                    self._purse(account).block(window, self._clock.now()).debt += by
+            # What is not given back stays counted; what is owed is written down when that can be done.
+            for account, window, part, by in changes:
+                purse = self._purses.setdefault(account, settled[account])
+                if purse is not settled[account] and by > 0:
+                    purse.blocks.setdefault(window, _Block(part)).debt += by
 
 
 def _setting_aside(account: str, asks: Sequence[_Ask], over: Sequence[_By]) -> Change[list[_Answer]]:
