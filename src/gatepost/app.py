@@ -1,6 +1,6 @@
 """The one place where the parts are joined: a worker, from its configuration through reloads to its end.
 
-Sockets and TLS contexts are made before (`open_sockets`, `tls_context`), by the parent of all workers.  The order of
+Sockets and TLS contexts are made before (`gatepost.parts`), by the parent of all workers.  The order of
 `start` is the way of a message backwards: nothing accepts before all behind it stands; `stop` goes the other way.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost import parts
-from gatepost.errors import ConfigError, SpoolUnavailable
+from gatepost.errors import SpoolUnavailable
 from gatepost.identity.authority import Authority
 from gatepost.listener.limits import Connections
-from gatepost.listener.listener import Listener, bind
-from gatepost.listener.tls import KeyPair, ListenerContext, load_pair, read_pair, server_context
+from gatepost.listener.listener import Listener
+from gatepost.listener.tls import KeyPair, ListenerContext, load_pair
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ConfigReloaded, SpoolTroubled, WorkerStarted, WorkerStopped
@@ -39,7 +39,7 @@ from gatepost.state.paused_routes import read_paused
 if TYPE_CHECKING:
     from gatepost.config import schema
 
-__all__ = ["RealClock", "Worker", "key_pair", "open_sockets", "tls_context"]
+__all__ = ["RealClock", "Worker"]
 
 _log = logging.getLogger("gatepost.app")
 
@@ -54,46 +54,6 @@ class RealClock:
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(asyncio.sleep)
-
-
-def open_sockets(config: schema.Config) -> list[socket.socket]:
-    """Bind every listener, in their order.
-
-    Raises:
-        ConfigError: one cannot be bound; none is then.
-    """
-    sockets: list[socket.socket] = []
-    try:
-        for each in config.listener:
-            sockets.append(bind(each.name, each.address, each.port))  # noqa: PERF401 - those made so far must be closed
-    except ConfigError:
-        for sock in sockets:
-            sock.close()
-        raise
-    return sockets
-
-
-def key_pair(config: schema.Config) -> KeyPair:
-    """Read certificate and key of the listeners.
-
-    Raises:
-        ConfigError: there is none, or it cannot be read.
-    """
-    if config.tls.certificate is None:
-        raise ConfigError(
-            "tls.certificate: is missing; clients log in over TLS only.  Name a certificate and its key, "
-            "or make one for tests: gatepost cert dev"
-        )
-    return read_pair(config.tls.certificate, config.tls.key)
-
-
-def tls_context(config: schema.Config) -> ssl.SSLContext:
-    """Make the TLS context of the listeners.
-
-    Raises:
-        ConfigError: there is no certificate, or it cannot be used.
-    """
-    return server_context(key_pair(config), minimum_version=config.tls.minimum_version)
 
 
 class Worker:
@@ -189,6 +149,7 @@ class Worker:
         self.state.open()
         self._make_listeners()
         self._watch(self.authority.watch(self._end_revoked), "stores")
+        self._watch(self.state.run(), "state")
         for queue in self.queues:
             self._watch(queue.scheduler.run(), f"queue {queue.number}")
         for listener in self.listeners:
@@ -234,7 +195,7 @@ class Worker:
         config = self.config
         column = self._table.column(self.number % self._table.workers)
         connections = Connections(*parts.connection_limits(config), column=column, monotonic=self.clock.monotonic)
-        policies, session_limits = parts.policies(config), parts.session_limits(config)
+        policies, session_limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         sessions: set[Conversation] = set()
         for each, sock in zip(config.listener, self._sockets, strict=True):
             service = self._service(each, policies, session_limits, sessions)
@@ -267,6 +228,7 @@ class Worker:
         """Let *work* run for the whole life of the worker: it must not end unnoticed."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_tell_of_end)
 
     # Reload.
@@ -285,7 +247,7 @@ class Worker:
             StoreUnavailable: a store cannot be opened.
         """
         routes = parts.routes(config, self._routes)
-        policies, limits = parts.policies(config), parts.session_limits(config)
+        policies, limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         authority = await self._new_authority(config)
         load_pair(self._context, pair, minimum_version=config.tls.minimum_version)
         # From here on nothing can fail.

@@ -28,6 +28,7 @@ from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ReloadRefused
 from gatepost.observe.log import open_log
 from gatepost.observe.metrics import Metrics
+from gatepost.state.connections import ConnectionTable
 
 if TYPE_CHECKING:
     import socket
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from gatepost.config.schema import Config
 
-__all__ = ["STDOUT", "Place", "live", "loop_factory", "name_process", "open_event_log"]
+__all__ = ["STDOUT", "Place", "die_with", "live", "loop_factory", "name_process", "open_event_log"]
 
 STDOUT: Final = 1
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
@@ -55,6 +56,7 @@ class Place:
         parent: process id of who forked it.
         leaves_sockets: whether somebody else goes on accepting where it stops.
         board: where all processes count.
+        table: connections of all workers.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Place:
     parent: int
     leaves_sockets: bool
     board: Board
+    table: ConnectionTable
 
 
 def live(
@@ -71,7 +74,7 @@ def live(
 ) -> int:
     """Be a worker; return the exit code.  Called once, in a process that was just forked."""
     name_process(f"gatepost-{place.number}")
-    _die_with(place.parent)
+    die_with(place.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     gc.unfreeze()
@@ -79,7 +82,10 @@ def live(
     metrics = Metrics(place.board, place.number)
     log.count_lost_with(metrics.count_lost_lines)
     emit = Emitter(metrics, log)
-    trail = _open_audit_trail(config, place.number, emit)
+    trail = None
+    if config.observe.audit_file is not None:
+        trail = AuditTrail(config.observe.audit_file, place.number, emit)
+        emit.add(trail)
     try:
         with asyncio.Runner(loop_factory=loop_factory(place.loop)) as runner:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -91,6 +97,7 @@ def live(
                 number=place.number,
                 folders=place.folders,
                 leaves_sockets=place.leaves_sockets,
+                table=place.table,
             )
             return runner.run(_Life(worker, channel, place).run())
     finally:
@@ -195,25 +202,6 @@ def open_event_log(config: Config, *, has_thread: bool = True) -> Any:
         ) from None
 
 
-def _open_audit_trail(config: Config, number: int, emit: Emitter) -> AuditTrail | None:
-    """Open the audit trail, if *config* names one, and let it hear of every fact.
-
-    Raises:
-        ConfigError: it cannot be opened.
-    """
-    path = config.observe.audit_file
-    if path is None:
-        return None
-    try:
-        trail = AuditTrail(path, number, emit)
-    except OSError as error:
-        raise ConfigError(
-            f"observe.audit_file: {path} cannot be opened: {error.strerror}; check folder and rights"
-        ) from None
-    emit.add(trail)
-    return trail
-
-
 def loop_factory(name: str) -> type[asyncio.AbstractEventLoop] | None:
     """Return what makes the event loop of that name; None is asyncio's own.
 
@@ -236,7 +224,7 @@ def name_process(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Get SIGTERM when the parent ends, also before the loop runs and can read so from the channel."""
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
     if os.getppid() != parent:

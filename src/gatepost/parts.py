@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import math
+import socket
+import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,10 +16,14 @@ from gatepost.identity.jwks import from_file, from_url
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
 from gatepost.identity.stores.sqlite import SqliteStore
 from gatepost.identity.verifiers import Argon2
+from gatepost.listener.listener import bind
+from gatepost.listener.tls import KeyPair, read_pair, server_context
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
 from gatepost.policy.chain import Chain
 from gatepost.policy.null_sender import NullSender
+from gatepost.policy.policy import Policy
+from gatepost.policy.quota import Quota, RecipientQuota
 from gatepost.policy.recipient import RecipientLimit
 from gatepost.policy.sender import HeaderFrom, OwnSender
 from gatepost.policy.size import DeclaredSize
@@ -28,6 +35,7 @@ from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.transport import Transport
 from gatepost.sasl.registry import MECHANISMS
 from gatepost.session.service import Limits
+from gatepost.state.counters import Counters
 from gatepost.state.keys import Keys
 from gatepost.state.node import NodeState
 from gatepost.state.subjects import LoginLimits
@@ -39,13 +47,16 @@ __all__ = [
     "RouteKey",
     "authority",
     "connection_limits",
+    "key_pair",
     "login_limits",
     "node_state",
+    "open_sockets",
     "policies",
     "queue_limits",
     "routes",
     "schedule",
     "session_limits",
+    "tls_context",
 ]
 
 
@@ -87,7 +98,7 @@ def _token_verifier(config: schema.Config, clock: Clock) -> TokenVerifier | None
     return TokenVerifier(issuers, clock) if issuers else None
 
 
-def policies(config: schema.Config) -> Chain:
+def policies(config: schema.Config, counters: Counters) -> Chain:
     """Make the policies, in the order in which they are asked."""
     policy = config.policy
     separator = policy.detail_separator or None
@@ -98,8 +109,18 @@ def policies(config: schema.Config) -> Chain:
             DeclaredSize(config.limits.message_bytes),
             RecipientLimit(config.limits.recipients),
             HeaderFrom(detail_separator=separator),
+            *_quotas(config, counters),
         ]
     )
+
+
+def _quotas(config: schema.Config, counters: Counters) -> list[Policy]:
+    a_day, a_minute = config.limits.recipients_per_day, config.limits.messages_per_minute
+    if a_minute is None:
+        a_minute = math.ceil(a_day / 2)
+    if not a_day and not a_minute:
+        return []
+    return [RecipientQuota(counters, a_day, a_minute), Quota(counters, a_day, a_minute)]
 
 
 def connection_limits(config: schema.Config) -> tuple[int, int, int | None]:
@@ -204,3 +225,44 @@ def _transport(route: schema.Route, hostname: str) -> Transport:
         )
     except OSError as error:
         raise ConfigError(f"route {route.name}: ca_file cannot be used: {error}; give certificates as PEM") from None
+
+
+def open_sockets(config: schema.Config, given: Mapping[str, socket.socket] | None = None) -> list[socket.socket]:
+    """Bind every listener, in their order, but for those whose sockets were *given*, by their names.
+
+    Raises:
+        ConfigError: one cannot be bound; none is then.
+    """
+    given = given or {}
+    sockets: list[socket.socket] = []
+    try:
+        for each in config.listener:
+            sockets.append(given.get(each.name) or bind(each.name, each.address, each.port))  # noqa: PERF401 - see below
+    except ConfigError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def key_pair(config: schema.Config) -> KeyPair:
+    """Read certificate and key of the listeners.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    if config.tls.certificate is None:
+        raise ConfigError(
+            "tls.certificate: is missing; clients log in over TLS only.  Name a certificate and its key, "
+            "or make one for tests: gatepost cert dev"
+        )
+    return read_pair(config.tls.certificate, config.tls.key)
+
+
+def tls_context(config: schema.Config) -> ssl.SSLContext:
+    """Make the TLS context of the listeners.
+
+    Raises:
+        ConfigError: there is no certificate, or it cannot be used.
+    """
+    return server_context(key_pair(config), minimum_version=config.tls.minimum_version)

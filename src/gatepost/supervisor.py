@@ -22,17 +22,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
-from gatepost.app import key_pair
 from gatepost.channel import Channel, pack_pair
-from gatepost.child import Place, live, name_process
+from gatepost.child import Place, die_with, live, name_process
 from gatepost.config.check import check
 from gatepost.config.load import load, read
 from gatepost.config.reload import keep_standing, needs_restart
 from gatepost.errors import ConfigError
 from gatepost.listener.tls import load_pair
+from gatepost.observe.board import Board
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ReloadRefused, ServerStarted, ServerStopped, WorkerLost
+from gatepost.observe.metrics import Metrics
+from gatepost.parts import key_pair
 from gatepost.spool.layout import share
+from gatepost.state.connections import ConnectionTable
+from gatepost.systemd import notify
 
 if TYPE_CHECKING:
     import socket
@@ -67,6 +71,7 @@ class _Child:
     deaths: int = 0
     due: float | None = None  # when to start it again
     trouble: str = ""
+    hears: bool = True  # of reloads
 
 
 @dataclass
@@ -81,7 +86,7 @@ class Supervisor:
         workers: how many.
         loop: event loop of the workers.
         leaves_sockets: whether the sockets belong to somebody who goes on listening (socket activation).
-        notify: tells the service manager.
+        admin: is the admin process, until SIGTERM.
     """
 
     config: Config
@@ -91,7 +96,7 @@ class Supervisor:
     workers: int
     loop: str = "auto"
     leaves_sockets: bool = False
-    notify: Callable[..., None] = lambda **_: None
+    admin: Callable[[Board], None] | None = None
     _children: list[_Child] = field(default_factory=list)
     _is_up: bool = False
 
@@ -103,9 +108,13 @@ class Supervisor:
         """
         name_process("gatepost")
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        board, table = Board(self.workers), ConnectionTable(self.workers)
+        self.emit.add(Metrics(board, board.parent))
         for number, folders in enumerate(share(self.config.spool_dir, self.workers)):
-            place = Place(number, self.workers, folders, self.loop, os.getpid(), self.leaves_sockets)
+            place = Place(number, self.workers, folders, self.loop, os.getpid(), self.leaves_sockets, board, table)
             self._children.append(_Child(f"worker {number}", self._worker(place)))
+        if self.admin is not None:
+            self._children.append(_Child("admin", self._admin(self.admin, board, os.getpid()), hears=False))
         gc.collect()
         gc.freeze()  # what stands now is shared by all, and never looked at again
         reason = "SIGTERM"
@@ -121,6 +130,18 @@ class Supervisor:
 
     def _worker(self, place: Place) -> Callable[[Channel], int]:
         return lambda channel: live(self.config, self.sockets, self.context, channel, place)
+
+    def _admin(self, admin: Callable[[Board], None], board: Board, parent: int) -> Callable[[Channel], int]:
+        def work(channel: Channel) -> int:
+            name_process("gatepost-admin")
+            die_with(parent)
+            for sock in self.sockets:
+                sock.close()
+            channel.send(ready=True)
+            admin(board)
+            return 0
+
+        return work
 
     # Processes.
 
@@ -198,7 +219,7 @@ class Supervisor:
             for each, sock in zip(self.config.listener, self.sockets, strict=True)
         )
         self.emit(ServerStarted(version=__version__, listeners=named))
-        self.notify(READY="1", STATUS=f"{self.workers} workers accept")
+        notify(READY=1, STATUS=f"{self.workers} workers accept")
         return ""
 
     def _serve(self) -> str:
@@ -233,7 +254,7 @@ class Supervisor:
         self.emit(WorkerLost(worker=child.name, process=child.process, reason=child.trouble, pause=pause))
 
     def _reload(self) -> None:
-        self.notify(RELOADING="1", MONOTONIC_USEC=str(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000))
+        notify(RELOADING=1)
         path = self.config.source.path
         message: dict[str, object]
         try:
@@ -255,13 +276,13 @@ class Supervisor:
             self.config = keep_standing(self.config, config)
             message = {"path": str(path), "config": text, "pair": pack_pair(pair)}
         for child in self._children:
-            if child.channel is not None and not child.channel.send(**message):
+            if child.hears and child.channel is not None and not child.channel.send(**message):
                 _log.error("a process does not listen", extra={"process": child.process})
-        self.notify(READY="1")
+        notify(READY=1)
 
     def _stop(self) -> None:
         """End all children; those that do not end in time are killed."""
-        self.notify(STOPPING="1")
+        notify(STOPPING=1)
         self._tell(signal.SIGTERM)
         deadline = time.monotonic() + _STOP_PATIENCE
         self._reap()

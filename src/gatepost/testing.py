@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gatepost.app import Worker, open_sockets, tls_context
+from gatepost.app import Worker
 from gatepost.config.schema import Config
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret
 from gatepost.observe.emit import Emitter
-from gatepost.observe.events import Event, WorkerStopped, SessionFailed, SpoolTroubled
+from gatepost.observe.events import Event, SessionFailed, SpoolTroubled, WorkerStopped
+from gatepost.parts import open_sockets, tls_context
 
 __all__ = ["RunningServer", "make_accounts", "running"]
 

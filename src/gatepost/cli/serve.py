@@ -15,7 +15,10 @@ from gatepost.cli.options import config_option
 from gatepost.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatepost.config.schema import Config
+    from gatepost.observe.board import Board
     from gatepost.state.lock import StateLock
 
 __all__ = ["serve"]
@@ -42,12 +45,13 @@ def serve(config: Config, workers: int | None, loop: str) -> None:
     end it, after what is on its way has come to its end; a second one ends it at once.  SIGHUP lets it read its
     configuration and certificates anew.
     """
-    from gatepost.app import open_sockets, tls_context
     from gatepost.child import loop_factory, open_event_log
     from gatepost.config.check import check
     from gatepost.cores import cores
     from gatepost.observe.emit import Emitter
+    from gatepost.parts import open_sockets, tls_context
     from gatepost.supervisor import Supervisor
+    from gatepost.systemd import assign, inherited_sockets
 
     os.umask(0o077)
     findings = check(config)
@@ -55,6 +59,7 @@ def serve(config: Config, workers: int | None, loop: str) -> None:
         raise ConfigError(*findings.problems)
     loop_factory(loop)
     _raise_descriptor_limit()
+    given = assign(inherited_sockets(os.environ), [(each.name, each.address, each.port) for each in config.listener])
     lock = _lock(config.state_dir)
     sockets = []
     try:
@@ -64,15 +69,55 @@ def serve(config: Config, workers: int | None, loop: str) -> None:
         log = open_event_log(config, has_thread=False)
         for warning in findings.warnings:
             log.say("warning", "weak configuration", warning=warning)
-        sockets = open_sockets(config)
+        if config.observe.audit_file is not None:
+            _try_audit_file(config.observe.audit_file)
+        sockets = open_sockets(config, given)
+        admin = _admin(config)
         wanted = config.workers if workers is None else workers
-        supervisor = Supervisor(config, sockets, context, Emitter(log), workers=wanted or cores(), loop=loop)
+        supervisor = Supervisor(
+            config,
+            sockets,
+            context,
+            Emitter(log),
+            workers=wanted or cores(),
+            loop=loop,
+            leaves_sockets=bool(given),
+            admin=admin,
+        )
         code = supervisor.run()
     finally:
         for sock in sockets:
             sock.close()
         lock.release()
     raise SystemExit(code)
+
+
+def _admin(config: Config) -> Callable[[Board], None] | None:
+    """Bind the socket of the admin process, if there is to be one; return what that process does."""
+    if config.admin.listen is None:
+        return None
+    from gatepost.listener.listener import bind
+
+    host, _, port = config.admin.listen.rpartition(":")
+    sock = bind("admin", host.strip("[]"), int(port))
+
+    def be_it(board: Board) -> None:
+        from gatepost.admin.server import run
+
+        run(config, sock, board)
+
+    return be_it
+
+
+def _try_audit_file(path: Path) -> None:
+    from gatepost.observe.audit import try_file
+
+    try:
+        try_file(path)
+    except OSError as error:
+        raise ConfigError(
+            f"observe.audit_file: {path} cannot be opened: {error.strerror}; check folder and rights"
+        ) from None
 
 
 def _lock(state_dir: Path) -> StateLock:
