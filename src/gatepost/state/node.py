@@ -7,8 +7,10 @@ from pathlib import Path
 
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
+from gatepost.state.counters import Counters
 from gatepost.state.database import Database
 from gatepost.state.guesses import Guesses
+from gatepost.state.last_used import LastUsed
 from gatepost.state.subjects import LoginLimits
 
 __all__ = ["STATE_FILE", "NodeState"]
@@ -28,11 +30,16 @@ class NodeState:
     Attributes:
         database: the file.
         guesses: failed logins.
+        counters: quotas.
+        last_used: when credentials were last used.
     """
 
     def __init__(self, folder: Path, login_limits: LoginLimits, clock: Clock, emit: Emitter) -> None:
         self.database = Database(folder / STATE_FILE, emit=emit)
         self.guesses = Guesses(self.database, login_limits, clock, emit)
+        self.counters = Counters(self.database, clock)
+        self.last_used = LastUsed(self.database, clock)
+        emit.add(self.last_used)
 
     def open(self) -> None:
         """Open it, or tell of the trouble and go on.
@@ -43,7 +50,13 @@ class NodeState:
         self.database.open()
         self.guesses.open()
 
+    async def run(self) -> None:
+        """Write what need not be written at once; until cancelled."""
+        await asyncio.gather(self.counters.run(), self.last_used.run())
+
     async def close(self) -> None:
         """Write what waits, and close it."""
+        await self.counters.close()
+        await self.last_used.write()
         self.guesses.close()
         await asyncio.to_thread(self.database.close)
