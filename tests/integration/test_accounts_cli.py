@@ -176,7 +176,7 @@ def test_a_made_secret_is_printed_once_alone_on_standard_output(staffed: Desk, s
 def test_with_json_the_secret_is_part_of_the_row(staffed: Desk) -> None:
     row = staffed.rows("credential", "add", _LOGIN)
     assert staffed.opens(row.pop("secret").encode()) == row["id"]
-    assert staffed.rows("credential", "show", row["id"]) == row
+    assert staffed.rows("credential", "show", row["id"]) == {**row, "last_used": None, "last_use": None}
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])

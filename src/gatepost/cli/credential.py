@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ from gatepost.model.identity import Secret
 if TYPE_CHECKING:
     from gatepost.config.schema import Config
     from gatepost.identity.credentials import CredentialRow, Rules
+    from gatepost.state.last_used import Use
 
 __all__ = ["credential"]
 
@@ -36,6 +38,8 @@ _COLUMNS = (
     "created",
     "expires",
     "revoked",
+    "last_used",
+    "last_use",
 )
 _SHORT_COLUMNS = (
     "id",
@@ -48,6 +52,7 @@ _SHORT_COLUMNS = (
     "networks",
     "senders",
     "expires",
+    "last_used",
 )
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST_LINE = 4096
@@ -157,7 +162,8 @@ def list_(config: Config, login: str | None, as_json: bool) -> None:
     from gatepost.identity.credentials import list_credentials
 
     rows = list_credentials(open_accounts(config), login) if login or has_accounts(config) else []
-    facts = [_facts(each) for each in rows]
+    uses = _uses(config)
+    facts = [{**_facts(each), **_use(uses, each)} for each in rows]
     print_rows(facts, _COLUMNS if as_json else _SHORT_COLUMNS, as_json)
 
 
@@ -166,10 +172,11 @@ def list_(config: Config, login: str | None, as_json: bool) -> None:
 @json_option
 @config_option
 def show(config: Config, identifier: str, as_json: bool) -> None:
-    """Show the credential ID; its secret is not kept."""
+    """Show the credential ID, and its last login; its secret is not kept."""
     from gatepost.identity.credentials import show_credential
 
-    print_row(_facts(show_credential(open_accounts(config), identifier)), as_json)
+    row = show_credential(open_accounts(config), identifier)
+    print_row({**_facts(row), **_use(_uses(config), row)}, as_json)
 
 
 @credential.command()
@@ -209,6 +216,26 @@ def _read_secret() -> Secret:
         return Secret(typed.encode())
     text = sys.stdin.buffer.read(_LONGEST_LINE)
     return Secret(text.removesuffix(b"\n").removesuffix(b"\r"))
+
+
+def _uses(config: Config) -> Mapping[tuple[str, str], Use]:
+    from gatepost.errors import StateUnavailable
+    from gatepost.state.last_used import read_uses
+    from gatepost.state.node import STATE_FILE
+
+    try:
+        return read_uses(config.state_dir / STATE_FILE)
+    except StateUnavailable as error:
+        remark(f"When credentials were last used is not known: {error}")
+        return {}
+
+
+def _use(uses: Mapping[tuple[str, str], Use], row: CredentialRow) -> dict[str, Any]:
+    use = uses.get((row.login, row.id))
+    if use is None:
+        return {"last_used": None, "last_use": None}
+    how = {"address": use.address, "mechanism": use.mechanism, "tls": use.tls, "client": use.client, "logins": use.uses}
+    return {"last_used": utc(use.time), "last_use": how}
 
 
 def _facts(row: CredentialRow) -> dict[str, Any]:
