@@ -66,8 +66,8 @@ class Limits(Table):
     )
     failed_logins_exempt: tuple[str, ...] = Field(
         default=(),
-        description="Addresses and networks that many people share, such as a webmail's: they are not counted, only the "
-        'logins there; such as ["192.0.2.10", "2001:db8::/64"].',
+        description="Addresses and networks that many people share, such as a webmail's: only the logins there are "
+        'counted; such as ["192.0.2.10", "2001:db8::/64"].',
     )
     handshake_timeout: Duration = Field(default=timedelta(seconds=30), description="How long a TLS handshake may take.")
     login_timeout: Duration = Field(

@@ -51,6 +51,8 @@ _QUEUE_LIMIT: Final = 10_000
 # The log is moved into the database after so many transactions, or when nothing was written for so many seconds.
 _CHECKPOINT_EVERY: Final = 200
 _QUIET: Final = 30.0
+# Whether the file is still the one at its place is looked at once in so many seconds.
+_LOOK_EVERY: Final = 1.0
 # Trouble is told of once in so many seconds.
 _TELL_EVERY: Final = 60.0
 
@@ -73,6 +75,7 @@ class Database:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reader: sqlite3.Connection | None = None
         self._reader_inode = (0, 0)
+        self._looked_at = 0.0
         self._writer: sqlite3.Connection | None = None
         self._writer_inode = (0, 0)
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -116,12 +119,11 @@ class Database:
             StateUnavailable: the file cannot be read now.
         """
         try:
-            # It may have been set aside, or a backup put in its place.
-            if self._reader is None or self._file.inode() != self._reader_inode:
+            if self._reader is None or self._is_replaced():
                 self._drop_reader()
                 self._reader, self._reader_inode = self._file.open_reader()
             return self._reader.execute(sql, values).fetchall()
-        except (sqlite3.Error, OSError, StateUnavailable) as error:
+        except (sqlite3.Error, OSError) as error:
             self._drop_reader()
             if is_damage(error):
                 # The writer looks, and sets it aside.
@@ -154,6 +156,14 @@ class Database:
             StateUnavailable: it could not be written, and is not.
         """
         return self._put(change).result()
+
+    def _is_replaced(self) -> bool:
+        """Look, now and then, whether it was set aside, or a backup put in its place."""
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY:
+            return False
+        self._looked_at = now
+        return self._file.inode() != self._reader_inode
 
     def _put(self, change: Change[T]) -> Future[T]:
         future: Future[T] = Future()

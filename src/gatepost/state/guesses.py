@@ -36,7 +36,7 @@ from gatepost.observe.events import LoginsLocked
 from gatepost.state.database import Database
 from gatepost.state.homes import Homes
 from gatepost.state.slots import Slots
-from gatepost.state.subjects import Kind, LoginLimits, Subject, named, places_of, window
+from gatepost.state.subjects import Kind, LoginLimits, Plan, Subject, named, places_of, plan_of, window
 
 __all__ = ["Guess", "Guesses", "LockedOut"]
 
@@ -49,6 +49,7 @@ _LAST_PAUSE: Final = 0.1
 # More than these are not kept: the oldest go.  About 60 octets each.
 _ROW_LIMIT: Final = 500_000
 _UNWRITTEN_LIMIT: Final = 10_000
+_PLAN_LIMIT: Final = 4096
 
 _REASONS: Final[dict[Kind, str]] = {
     "address": "too many failed logins from this address",
@@ -59,7 +60,8 @@ _REASONS: Final[dict[Kind, str]] = {
 
 _COUNT: Final = """
     SELECT subject, sum(count) FROM guess
-    WHERE subject IN (?, ?, ?) AND slice BETWEEN ? AND ? GROUP BY subject
+    WHERE subject IN (?, ?, ?) AND slice BETWEEN ? AND ? GROUP BY subject"""
+_AND_HOME: Final = """
     UNION ALL SELECT NULL, day FROM home WHERE login = ? AND address = ?"""
 _COUNT_ONE: Final = "SELECT total(count) FROM guess WHERE subject = ? AND slice BETWEEN ? AND ?"
 _ADD: Final = "INSERT INTO guess VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1"
@@ -88,12 +90,12 @@ class Guess:
         "subjects",
     )
 
-    def __init__(self, guesses: Guesses, login: str, address: str, subjects: Sequence[Subject]) -> None:
+    def __init__(self, guesses: Guesses, login: str, plan: Plan) -> None:
         self._guesses = guesses
         self._is_over = False
         self.login = login
-        self.address = address
-        self.subjects = subjects
+        self.address = plan.address
+        self.subjects = plan.subjects
         self.places: Sequence[int] = ()
         self.slice: int | None = None
         self.filled: Sequence[Subject] = ()
@@ -137,6 +139,7 @@ class Guesses:
         self._homes = Homes(database, clock)
         # What could not be written: by subject, in which slice it began, and how many.
         self._unwritten: dict[str, tuple[int, int]] = {}
+        self._plans: dict[tuple[str, str, bool], Plan] = {}
         self._pruned = 0
         self.limits = limits
 
@@ -149,6 +152,7 @@ class Guesses:
     def adapt(self, limits: LoginLimits) -> None:
         """Go on with other limits."""
         self.limits = limits
+        self._plans.clear()
 
     def close(self) -> None:
         """End, before the database is closed."""
@@ -157,31 +161,37 @@ class Guesses:
 
     async def begin(self, address: str, login: str) -> Guess | LockedOut:
         """Ask whether a login from *address* may be judged; *login* is prepared, and empty if none was claimed."""
-        while True:
-            guess = self._start(address, login)
-            if guess is None:
-                return Guess(self, login, "", ())
-            places = self._take_slots(guess.subjects)
-            try:
-                _, first, last = window(self.limits, self._clock.now())
-                counts = self._counts(guess, first, last)
-            except StateUnavailable:
-                self._give_back(places or ())
-                return self._locked(guess, {}, first) or await self._reserve(guess)
-            day = counts.pop(None, None)
-            if day is not None and self._homes.learn(login, guess.address, day):
-                # Counted as one at home, from now on.
-                self._give_back(places or ())
-                continue
-            locked = self._locked(guess, counts, first)
-            if locked is None:
-                name = guess.subjects[-1].key
-                guess.has_failures_at_home = name.startswith("h ") and name in counts
-                if places is not None and all(counts.get(each.key, 0) < each.threshold for each in guess.subjects):
-                    guess.places = places
-                    return guess
-            self._give_back(places or ())
-            return locked or await self._reserve(guess)
+        plan = self._plan(address, login)
+        # Taken before the look, so that whoever finds none taken is seen by it.
+        places = self._take_slots(plan.subjects)
+        _, first, last = window(self.limits, self._clock.now())
+        try:
+            if plan.is_at_home or not login:
+                rows = self._database.read(_COUNT, (*plan.keys, first, last))
+            else:
+                rows = self._database.read(_COUNT + _AND_HOME, (*plan.keys, first, last, login, plan.address))
+        except StateUnavailable:
+            self._give_back(places)
+            return self._locked(plan, {}, first) or await self._reserve(Guess(self, login, plan))
+        counts: dict[str | None, int] = dict(rows)
+        if None in counts and self._homes.learn(login, plan.address, counts[None]):
+            # Counted as one at home, from now on.
+            self._give_back(places)
+            return await self.begin(address, login)
+        guess = Guess(self, login, plan)
+        if counts or self._unwritten:
+            guess.has_failures_at_home = plan.is_at_home and plan.subjects[-1].key in counts
+            locked = self._locked(plan, counts, first)
+            if locked is not None:
+                self._give_back(places)
+                return locked
+        if len(places) == len(plan.subjects) and all(
+            counts.get(each.key, 0) < each.threshold for each in plan.subjects
+        ):
+            guess.places = places
+            return guess
+        self._give_back(places)
+        return await self._reserve(guess)
 
     async def record(self, guess: Guess) -> None:
         """Write down that it failed, unless that is written already."""
@@ -213,7 +223,7 @@ class Guesses:
 
     async def forgive(self, guess: Guess) -> None:
         """Take back what was written before it succeeded."""
-        self._give_back(guess.places)
+        self._keep_slots(guess)
         if guess.login:
             self._homes.note(guess.login, guess.address)
         if guess.slice is not None:
@@ -225,32 +235,28 @@ class Guesses:
 
     def take_back(self, guess: Guess) -> None:
         """Make as if it had never begun."""
-        self._give_back(guess.places)
+        self._keep_slots(guess)
         if guess.slice is not None:
             guess.has_failures_at_home = False
             self._database.submit(lambda connection: _take_back(connection, guess))
 
-    def _start(self, address: str, login: str) -> Guess | None:
-        limits = self.limits
-        places = places_of(address, limits.exempt)
-        subjects = []
-        if not places.is_exempt:
-            if limits.per_address:
-                subjects.append(Subject(f"a {places.address}", limits.per_address))
-            if limits.per_network:
-                subjects.append(Subject(f"n {places.network}", limits.per_network))
-        if login and limits.per_login:
-            at_home = self._homes.is_known(login, places.address)
-            subjects.append(Subject(f"h {places.address} {login}" if at_home else f"l {login}", limits.per_login))
-        return Guess(self, login, places.address, subjects) if subjects else None
+    def _plan(self, address: str, login: str) -> Plan:
+        places = places_of(address, self.limits.exempt)
+        is_at_home = self._homes.is_known(login, places.address)
+        plan = self._plans.get((address, login, is_at_home))
+        if plan is None:
+            if len(self._plans) >= _PLAN_LIMIT:
+                self._plans.clear()
+            plan = self._plans[address, login, is_at_home] = plan_of(places, login, self.limits, is_at_home=is_at_home)
+        return plan
 
-    def _take_slots(self, subjects: Sequence[Subject]) -> list[int] | None:
-        places: list[int] = []
+    def _take_slots(self, subjects: Sequence[Subject]) -> Sequence[int]:
+        """Take a slot of each; what is returned is shorter when one could not be had."""
+        places = []
         for each in subjects:
-            place = self._slots.take(each.key, each.slots)
+            place = self._slots.take(each.first_slot, each.slots)
             if place is None:
-                self._give_back(places)
-                return None
+                break
             places.append(place)
         return places
 
@@ -258,13 +264,12 @@ class Guesses:
         for place in places:
             self._slots.give_back(place)
 
-    def _counts(self, guess: Guess, first: int, last: int) -> dict[str | None, int]:
-        keys = [each.key for each in guess.subjects]
-        keys += [""] * (3 - len(keys))
-        return dict(self._database.read(_COUNT, (*keys, first, last, guess.login, guess.address)))
+    def _keep_slots(self, guess: Guess) -> None:
+        for each, place in zip(guess.subjects, guess.places, strict=False):
+            self._slots.keep(each.first_slot, place)
 
-    def _locked(self, guess: Guess, counts: dict[str | None, int], first: int) -> LockedOut | None:
-        for each in guess.subjects:
+    def _locked(self, plan: Plan, counts: dict[str | None, int], first: int) -> LockedOut | None:
+        for each in plan.subjects:
             began, unwritten = self._unwritten.get(each.key, (0, 0))
             if counts.get(each.key, 0) + (unwritten if began >= first else 0) >= each.limit:
                 return _locked_out(each)
@@ -298,7 +303,7 @@ class Guesses:
                 if count >= each.limit:
                     return _locked_out(each)
                 if count >= each.threshold:
-                    if not self._slots.hold(each.key, each.slots):
+                    if not self._slots.hold(each.first_slot, each.slots):
                         return None
                     held.append(each)
                 if count + 1 == each.limit:
@@ -310,7 +315,7 @@ class Guesses:
         def let_go(_: object) -> None:
             # After the commit: who takes a slot now, reads it.
             for each in held:
-                self._slots.let_go(each.key, each.slots)
+                self._slots.let_go(each.first_slot, each.slots)
 
         def abandon(answer: LockedOut | list[Subject] | None) -> None:
             if isinstance(answer, list):

@@ -11,12 +11,12 @@ import functools
 import ipaddress
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from gatepost.state.slots import SLOT_LIMIT
+from gatepost.state.slots import SLOT_LIMIT, first_slot
 
-__all__ = ["SLICES", "Kind", "LoginLimits", "Places", "Subject", "named", "places_of", "window"]
+__all__ = ["SLICES", "Kind", "LoginLimits", "Places", "Plan", "Subject", "named", "places_of", "plan_of", "window"]
 
 Kind = Literal["address", "network", "login", "login at home"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -68,23 +68,56 @@ class Subject:
     Args:
         key: its name in the state file.
         limit: so many failures may be counted at once.
+
+    Attributes:
+        slots: how many guesses may be under way without being written down first: they must fit below the limit.
+        first_slot: where these lie.
+        threshold: from so many failures on each guess is written down before it is judged.
     """
 
     key: str
     limit: int
+    slots: int = field(init=False)
+    first_slot: int = field(init=False)
+    threshold: int = field(init=False)
 
-    @property
-    def slots(self) -> int:
-        """How many guesses may be under way without being written down first: they must fit below the limit."""
-        return min(self.limit // 4, SLOT_LIMIT)
+    def __post_init__(self) -> None:
+        slots = min(self.limit // 4, SLOT_LIMIT)
+        object.__setattr__(self, "slots", slots)
+        object.__setattr__(self, "first_slot", first_slot(self.key))
+        object.__setattr__(self, "threshold", self.limit - slots)
 
-    @property
-    def threshold(self) -> int:
-        """From so many failures on each guess is written down before it is judged."""
-        return self.limit - self.slots
 
-    def __str__(self) -> str:
-        return self.key.partition(" ")[2]
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is counted for one login from one address.
+
+    Args:
+        address: as it is counted.
+        subjects: three at most; the login comes last.
+        keys: theirs, filled up with empty ones.
+        is_at_home: whether the login is counted for this address alone.
+    """
+
+    address: str
+    subjects: tuple[Subject, ...]
+    keys: tuple[str, str, str]
+    is_at_home: bool
+
+
+def plan_of(places: Places, login: str, limits: LoginLimits, *, is_at_home: bool) -> Plan:
+    """Return what is counted for *login*, which is empty if none was claimed, at *places*."""
+    subjects = []
+    if not places.is_exempt:
+        subjects = [
+            Subject(f"a {places.address}", limits.per_address),
+            Subject(f"n {places.network}", limits.per_network),
+        ]
+    if login:
+        subjects.append(Subject(f"h {places.address} {login}" if is_at_home else f"l {login}", limits.per_login))
+    counted = tuple(each for each in subjects if each.limit)
+    keys = [each.key for each in counted] + [""] * 3
+    return Plan(places.address, counted, (keys[0], keys[1], keys[2]), is_at_home and limits.per_login > 0)
 
 
 def named(key: str) -> tuple[Kind, str]:
