@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gatepost.errors import Unavailable
     from gatepost.state.lock import StateLock
 
-__all__ = ["act_as_owner", "ask_workers", "lock_if_stopped"]
+__all__ = ["act_as_owner", "ask_workers", "is_running", "lock_if_stopped"]
 
 _PATIENCE = 10.0
 
@@ -34,6 +34,28 @@ def act_as_owner(folder: Path) -> None:
         os.setgroups([owner.st_gid])
         os.setegid(owner.st_gid)
         os.seteuid(owner.st_uid)
+
+
+def is_running(state_dir: Path) -> bool:
+    """Tell whether a server works with *state_dir*; leaves nothing behind.
+
+    Raises:
+        Told: that cannot be seen.
+    """
+    import fcntl
+
+    from gatepost.state.lock import LOCK_FILE
+
+    try:
+        with (state_dir / LOCK_FILE).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise Told(f"{state_dir}: {error.strerror}; run this as root or as the user of the server") from None
+    return False
 
 
 def lock_if_stopped(state_dir: Path) -> StateLock | None:

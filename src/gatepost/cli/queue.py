@@ -25,7 +25,7 @@ _RECIPIENT = ("recipient", "status", "attempts", "at", "next_hop", "reply")
 
 @click.group()
 def queue() -> None:
-    """Show the mail that waits, hold it, release it, try it now, drop it."""
+    """Show and change the mail that waits."""
 
 
 for _verb in (hold, release, retry, drop):

@@ -29,6 +29,7 @@ _NEXT: Final = "SELECT due, id FROM message WHERE held = 0 AND (due, id) > (?, ?
 _START: Final = (float("-inf"), "")
 _OCTETS: Final = "SELECT octets FROM content WHERE id = ?"
 _COUNT: Final = "SELECT count(*) FROM message"
+_COUNT_HELD: Final = "SELECT count(*) FROM message WHERE held = 1"
 
 
 class Reader:
@@ -74,9 +75,9 @@ class Reader:
         """Read the entries after *after*, in the order of their names."""
         return [entry_of(row) for row in self._ask(self._page, after or "", limit)]
 
-    def count(self) -> int:
-        """Count the messages."""
-        number: int = self._ask(_COUNT)[0][0]
+    def count(self, *, held: bool = False) -> int:
+        """Count the messages, or those on hold."""
+        number: int = self._ask(_COUNT_HELD if held else _COUNT)[0][0]
         return number
 
     def close(self) -> None:
@@ -107,9 +108,9 @@ class SpoolReader:
         """List entries in the order of acceptance, a page at a time."""
         return self._reader.page(after, limit)
 
-    def count(self) -> int:
-        """Return how many messages lie here."""
-        return self._reader.count()
+    def count(self, *, held: bool = False) -> int:
+        """Return how many messages lie here, or how many of them are on hold."""
+        return self._reader.count(held=held)
 
     def content(self, entry: Entry) -> Iterator[bytes]:
         """Yield the content from its start.

@@ -1,0 +1,140 @@
+"""``gatepost route``: how the ways out are doing; close one by hand, open it again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatepost.cli.node import act_as_owner, ask_workers, is_running
+from gatepost.cli.options import config_option, json_option
+from gatepost.cli.output import Told, print_rows, remark
+from gatepost.errors import Unavailable
+
+if TYPE_CHECKING:
+    from gatepost.config.schema import Config
+
+__all__ = ["merged", "route"]
+
+_COLUMNS = ("route", "transport", "state", "until", "in_flight", "reason")
+# From the best to the worst.
+_STATES = ("not running", "open", "waiting", "paused", "paused by hand")
+
+
+@click.group()
+def route() -> None:
+    """Show the routes, pause and resume them."""
+
+
+@route.command("list")
+@config_option
+@json_option
+def list_(config: Config, as_json: bool) -> None:
+    """List the routes, in the order in which they are asked, and how they are doing.
+
+    \b
+    open            mail goes out
+    waiting         the next hop is away; it is tried again at the time that is shown
+    paused          our login or its certificate is refused; tried again then, and nothing bounces for it
+    paused by hand  until it is resumed; nothing bounces for it
+    """
+    rows, troubles = _rows(config)
+    print_rows(rows, _COLUMNS, as_json)
+    for trouble in troubles:
+        remark(trouble)
+    raise SystemExit(1 if troubles else 0)
+
+
+def _rows(config: Config) -> tuple[list[dict[str, Any]], list[str]]:
+    from gatepost.state.paused_routes import read_paused
+
+    if is_running(config.state_dir):
+        return merged(ask_workers(config, {"verb": "routes"}))
+    paused = read_paused(config.state_dir)
+    return [
+        {
+            "route": each.name,
+            "transport": each.transport,
+            "state": "paused by hand" if each.name in paused else "not running",
+            "in_flight": 0,
+        }
+        for each in config.route
+    ], []
+
+
+def merged(answers: dict[int, list[Any] | Unavailable]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return one row for each route, the worst that any worker says of it, and who did not answer."""
+    rows: dict[str, dict[str, Any]] = {}
+    troubles = [str(answer) for answer in answers.values() if isinstance(answer, Unavailable)]
+    for answer in answers.values():
+        for row in () if isinstance(answer, Unavailable) else answer:
+            until = row["until"]
+            row["until"] = None if until is None else dt.datetime.fromtimestamp(round(until), dt.UTC)
+            old = rows.setdefault(row["route"], row)
+            if old is row:
+                continue
+            in_flight = old["in_flight"] + row["in_flight"]
+            worse = max(old, row, key=lambda each: _STATES.index(each["state"]))
+            rows[row["route"]] = worse | {"in_flight": in_flight}
+    return list(rows.values()), troubles
+
+
+@route.command()
+@click.argument("name")
+@config_option
+def pause(config: Config, name: str) -> None:
+    """Let nothing out on the route NAME until it is resumed, also after a restart.
+
+    Attempts under way come to their end.  Mail that waits for the route grows no older and does not bounce.
+    """
+    _check_name(config, name)
+    _switch(config, name, time.time(), f"{name}: is paused by hand already")
+
+
+@route.command()
+@click.argument("name")
+@config_option
+def resume(config: Config, name: str) -> None:
+    """Use the route NAME again, and try it at once, also if it was not paused by hand."""
+    from gatepost.state.paused_routes import read_paused
+
+    if name not in read_paused(config.state_dir):
+        _check_name(config, name)
+    _switch(config, name, None, f"{name}: is not paused")
+
+
+def _check_name(config: Config, name: str) -> None:
+    names = [each.name for each in config.route]
+    if name not in names:
+        raise Told(f"{name}: is no route; there are: {', '.join(names)}")
+
+
+def _switch(config: Config, name: str, since: float | None, nothing_to_do: str) -> None:
+    from gatepost.state.paused_routes import note_paused
+
+    act_as_owner(config.state_dir)
+    try:
+        is_new = note_paused(config.state_dir, name, since)
+    except OSError as error:
+        raise Told(f"{error.filename or config.state_dir}: cannot be written: {error.strerror}") from None
+    if not is_running(config.state_dir):
+        if not is_new:
+            remark(nothing_to_do)
+            raise SystemExit(1)
+        click.echo(name)
+        return
+    # Also if it is not new: somebody may have written it down, and could not tell a worker.
+    before = [] if is_new or since is not None else merged(ask_workers(config, {"verb": "routes"}))[0]
+    is_closed = any(row["route"] == name and row["state"] != "open" for row in before)
+    _, troubles = merged(
+        ask_workers(config, {"verb": "routes", "changed": True, "probe": name if since is None else ""})
+    )
+    for trouble in troubles:
+        remark(f"{trouble}; it does so at its next start, for it is written down")
+    if is_new or is_closed:
+        click.echo(name)
+    else:
+        remark(nothing_to_do)
+    raise SystemExit(1 if troubles or not (is_new or is_closed) else 0)
