@@ -5,7 +5,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
-LOAD := tests/bench/build/smtpload tests/bench/build/smtpsink
+LOAD := $(addprefix tests/bench/build/,smtpload smtpsink slowsync.so)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format generate bench crash image clean
@@ -18,7 +18,7 @@ help:
 	@echo 'make generate make the generated files anew'
 	@echo 'make bench    CPU, speed and memory beside stock aiosmtpd'
 	@echo 'make crash    kill a server KILLS=50 times while mail goes through it, and count'
-	@echo 'make image    the container image'
+	@echo 'make image    build the container image, and send mail through it'
 	@echo 'make clean    remove everything that was made here'
 
 # Only what is locked, by hash; then gatepost itself, from this folder.
@@ -66,12 +66,16 @@ crash: $(INSTALLED)
 bench: $(INSTALLED) $(LOAD)
 	$(BIN)/python tests/bench/bench.py
 
+tests/bench/build/%.so: tests/bench/load/%.c tests/bench/load/Makefile
+	@mkdir -p $(@D)
+	$(MAKE) -C $(@D) -f ../load/Makefile VPATH=../load $(@F)
+
 tests/bench/build/%: tests/bench/load/%.c tests/bench/load/Makefile
 	@mkdir -p $(@D)
 	$(MAKE) -C $(@D) -f ../load/Makefile VPATH=../load $(@F)
 
-image:
-	@echo 'make image: not yet: there is no container image in this version'
+image: $(INSTALLED)
+	@$(BIN)/python tests/image/make.py
 
 clean:
 	rm -rf .venv run build dist tests/bench/build .coverage .coverage.* .*_cache .hypothesis
