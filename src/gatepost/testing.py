@@ -23,7 +23,7 @@ from gatepost.config.schema import Config
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret
 from gatepost.observe.emit import Emitter
-from gatepost.observe.events import Event, SessionFailed, SpoolTroubled, WorkerStopped
+from gatepost.observe.events import Event, SessionFailed, SpoolTroubled, StateTroubled, WorkerStopped
 from gatepost.parts import open_sockets, tls_context
 
 __all__ = ["RunningServer", "make_accounts", "running"]
@@ -48,7 +48,7 @@ class RunningServer:
     @property
     def troubles(self) -> list[Event]:
         """Facts that must not be: trouble of our own."""
-        return [event for event in self.events if isinstance(event, SessionFailed | SpoolTroubled)]
+        return [event for event in self.events if isinstance(event, SessionFailed | SpoolTroubled | StateTroubled)]
 
 
 def make_accounts(
