@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from gatepost.errors import StateUnavailable
-from gatepost.state.counters import MESSAGES, RECIPIENTS, Counters, Shortage, Want
+from gatepost.state.counters import Counters
 from gatepost.state.database import Database
+from gatepost.state.windows import MESSAGES, RECIPIENTS, Shortage, Want
 from identities import Clock
 
 DAY = 86_400.0
@@ -322,6 +323,21 @@ async def test_while_the_file_is_in_trouble_a_process_counts_by_itself_and_owes(
     assert await taken(other, recipients(limit=100), 5) == 0
 
 
+async def test_long_trouble_with_the_file_stops_nobody_for_longer_than_the_window(tmp_path: Path) -> None:
+    clock = Clock(time=1_800_000_000.0)
+    counters = Counters(Database(tmp_path / "nowhere" / "state.db"), clock)
+    for _ in range(5):
+        assert await taken(counters, messages(limit=10), 20) == 10
+        assert counters.peek(TIM, messages(limit=10)) is not None
+        await counters._settle(list(counters._purses))
+        clock.time += 70.0
+        assert counters.peek(TIM, messages(limit=10)) is None
+    [block] = counters._purses[TIM].blocks.values()
+    assert len(block.owed) <= 8
+    await counters._settle(list(counters._purses))
+    assert not counters._purses
+
+
 async def test_without_a_file_a_process_counts_by_itself(tmp_path: Path) -> None:
     counters = Counters(Database(tmp_path / "nowhere" / "state.db"), Clock())
     assert counters.peek(TIM, recipients(10, limit=10)) is None
@@ -336,8 +352,9 @@ PROCESS = """
 import asyncio, sys, time
 from pathlib import Path
 from gatepost.app import RealClock
-from gatepost.state.counters import RECIPIENTS, Counters, Want
+from gatepost.state.counters import Counters
 from gatepost.state.database import Database
+from gatepost.state.windows import RECIPIENTS, Want
 
 async def main(path, limit):
     database = Database(Path(path))

@@ -13,7 +13,8 @@ from gatepost.model.envelope import Transaction
 from gatepost.model.reply import Reply
 from gatepost.model.verdict import ACCEPT, Refuse, Verdict
 from gatepost.policy.policy import Stage
-from gatepost.state.counters import MESSAGES, RECIPIENTS, Counters, Shortage, Want
+from gatepost.state.counters import Counters
+from gatepost.state.windows import MESSAGES, RECIPIENTS, Shortage, Want
 
 __all__ = ["Quota", "RecipientQuota"]
 

@@ -15,9 +15,7 @@ end.  A process that is killed takes its blocks with it: they stay counted until
 costs an account that was sending at that moment a 50th of its day, and never lets it have more; nobody has to find out
 what the dead had spent.  A power cut may cost the file its last changes, and let an account have these again.
 
-Time is cut into slices, and all slices count that reach into the window: it is never shorter than its name says, and a
-slice longer at most.  While the state file is in trouble each process counts by itself, from what was known, and
-writes that down when it can.
+While the state file is in trouble each process counts by itself, from what was known, and writes that down when it can.
 """
 
 from __future__ import annotations
@@ -32,8 +30,9 @@ from typing import Final
 from gatepost.errors import StateUnavailable
 from gatepost.model.clock import Clock
 from gatepost.state.database import Change, Database
+from gatepost.state.windows import MESSAGES, RECIPIENTS, Shortage, Used, Want, Window, add_up, shortage_of
 
-__all__ = ["MESSAGES", "RECIPIENTS", "Counters", "Shortage", "Want", "Window"]
+__all__ = ["Counters"]
 
 # An account that was not seen for so long gets nothing kept for it, in seconds.
 _IDLE: Final = 2.0
@@ -52,63 +51,6 @@ _FORGET: Final = "DELETE FROM quota WHERE account = ? AND quota = ? AND slice NO
 _PRUNE: Final = "DELETE FROM quota WHERE quota = ? AND slice NOT BETWEEN ? AND ?"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Something that is counted, over some time.
-
-    Args:
-        name: in the file.
-        slice_seconds: how time is cut.
-        slices: how many make the window.
-        part: a block is one in so many of the limit.
-    """
-
-    name: str
-    slice_seconds: float
-    slices: int
-    part: int
-
-    def slice(self, now: float) -> int:
-        """Return the slice of this moment."""
-        return int(now // self.slice_seconds)
-
-    def reach(self, now: float) -> tuple[int, int]:
-        """Return the first and the last slice that count now; one ahead is of a clock that was put back a little."""
-        this = self.slice(now)
-        return this - self.slices, this + 1
-
-
-RECIPIENTS: Final = Window("recipients", 3600.0, 24, part=50)
-"""Recipients in 24 hours."""
-MESSAGES: Final = Window("messages", 10.0, 6, part=10)
-"""Messages in a minute."""
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """So many of something, when so many may be had in its window."""
-
-    window: Window
-    amount: int
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """There is not enough left.
-
-    Args:
-        want: of what.
-        seconds: how long until there is, if nobody takes any meanwhile.
-    """
-
-    want: Want
-    seconds: float
-
-
-_Used = dict[int, int]  # amount by slice
-
-
 @dataclass(slots=True)
 class _Block:
     """What this process has of one window for one account.
@@ -116,18 +58,21 @@ class _Block:
     Args:
         slice: the block was set aside in this slice, and is good in it only.
         left: what is left of the block.
-        debt: what was spent while nothing could be written.
         used: what all processes used and set aside, as it was when last looked at.
+        owed: what was spent while nothing could be written.
     """
 
     slice: int
     left: int = 0
-    debt: int = 0
-    used: _Used = field(default_factory=dict)
+    used: Used = field(default_factory=dict)
+    owed: Used = field(default_factory=dict)
 
-    def free(self, limit: int) -> int:
+    def free(self, want: Want, now: float) -> int:
         """Return what nobody took."""
-        return limit - sum(self.used.values()) - self.debt
+        first, last = want.window.reach(now)
+        return want.limit - sum(
+            [amount for some in (self.used, self.owed) for part, amount in some.items() if first <= part <= last]
+        )
 
 
 @dataclass(slots=True)
@@ -160,19 +105,19 @@ class _Purse:
         """Take *wants* also from what seems to be free, and owe it."""
         for want in wants:
             block = self.block(want.window, now)
-            if want.amount > block.left + block.free(want.limit):
-                return _shortage(want, block.used, now)
+            if want.amount > block.left + block.free(want, now):
+                return shortage_of(want, add_up(block.used, block.owed), now)
         for want in wants:
-            block = self.blocks[want.window]
+            block, window = self.blocks[want.window], want.window
             spent = min(block.left, want.amount)
             block.left -= spent
-            block.debt += want.amount - spent
+            block.owed = window.current(add_up(block.owed, {window.slice(now): want.amount - spent}), now)
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """What is asked of the file: *need* or nothing, and a block ahead; *debt* was had already."""
+    """What is asked of the file: *need* or nothing, and a block ahead."""
 
     window: Window
     need: int
@@ -180,10 +125,9 @@ class _Ask:
     slice: int
     first: int
     last: int
-    debt: int
 
 
-_Answer = tuple[int, bool, _Used]  # what was set aside, whether there was enough, and what is used in all
+_Answer = tuple[int, bool, Used]  # what was set aside, whether there was enough, and what is used in all
 _By = tuple[str, Window, int, int]  # account, window, slice, and by how much more or less it used
 
 
@@ -208,8 +152,8 @@ class Counters:
         self._look(account, purse, wants, now)
         for want in wants:
             block = purse.block(want.window, now)
-            if want.amount > block.left + max(block.free(want.limit), 0):
-                return _shortage(want, block.used, now)
+            if want.amount > block.left + max(block.free(want, now), 0):
+                return shortage_of(want, add_up(block.used, block.owed), now)
         return None
 
     async def take(self, account: str, wants: Sequence[Want]) -> Shortage | None:
@@ -217,7 +161,7 @@ class Counters:
         while True:
             purse = self._purse(account)
             if purse.spend(wants, self._clock.now()):
-                self._stock_up(account, purse, wants)
+                self._stock_up(account, purse, wants, self._clock.now())
                 return None
             if purse.asking is not None:
                 # Who asked first asked for more than it needs; if that is not enough we ask ourselves.
@@ -238,9 +182,9 @@ class Counters:
         """Return what was taken a moment ago and came to nothing."""
         purse = self._purses.get(account)
         if purse is not None and window in purse.blocks:
-            block = purse.blocks[window]
-            forgiven = min(block.debt, amount)
-            block.debt -= forgiven
+            block, this = purse.blocks[window], window.slice(self._clock.now())
+            forgiven = min(block.owed.get(this, 0), amount)
+            block.owed = add_up(block.owed, {this: -forgiven})
             block.left += amount - forgiven
 
     async def run(self) -> None:
@@ -280,11 +224,11 @@ class Counters:
                 rows = self._database.read(_USED, (account, want.window.name, *want.window.reach(now)))
                 purse.block(want.window, now).used = dict(rows)
 
-    def _stock_up(self, account: str, purse: _Purse, wants: Sequence[Want]) -> None:
+    def _stock_up(self, account: str, purse: _Purse, wants: Sequence[Want], now: float) -> None:
         """Ask for the next block, when little is left of this one, before anybody has to wait for it."""
         if purse.asking is None and any(
             purse.blocks[want.window].left < want.limit // want.window.part // 4
-            and purse.blocks[want.window].free(want.limit) >= _SHARE
+            and purse.blocks[want.window].free(want, now) >= _SHARE
             for want in wants
         ):
             purse.asking = asyncio.create_task(self._ask(account, purse, wants, is_needed=False))
@@ -300,71 +244,74 @@ class Counters:
         """
         now = self._clock.now()
         asks: list[_Ask] = []
-        over: list[_By] = []
+        changes: list[_By] = []
+        owed: list[Used] = []
         for want in wants:
-            block = purse.block(want.window, now)
-            this = want.window.slice(now)
-            if block.slice != this:
+            window, block = want.window, purse.block(want.window, now)
+            if block.slice != (this := window.slice(now)):
                 # What is left of a slice that is over goes back to it.
-                over.append((account, want.window, block.slice, -block.left))
+                changes.append((account, window, block.slice, -block.left))
                 block.slice, block.left = this, 0
+            owed.append(window.current(block.owed, now))
+            changes.extend((account, window, part, amount) for part, amount in owed[-1].items())
             need = max(want.amount - block.left, 0) if is_needed else 0
-            asks.append(_Ask(want.window, need, want.limit, this, *want.window.reach(now), block.debt))
+            asks.append(_Ask(window, need, want.limit, this, *window.reach(now)))
         try:
-            answers = await self._database.write(_setting_aside(account, asks, over))
+            answers = await self._database.write(_setting_aside(account, asks, changes))
         finally:
             purse.asking = None
         purse.looked_at = self._clock.monotonic()
         short = None
-        for want, ask, (granted, is_enough, used) in zip(wants, asks, answers, strict=True):
+        for want, paid, (granted, is_enough, used) in zip(wants, owed, answers, strict=True):
             block = purse.blocks[want.window]
-            block.debt -= ask.debt
+            block.owed = add_up(block.owed, {part: -amount for part, amount in paid.items()})
             block.used = used
             block.left += granted
             if not is_enough and short is None:
-                short = _shortage(want, used, now)
+                short = shortage_of(want, used, now)
         return short
 
     async def _settle(self, accounts: Sequence[str]) -> None:
         """Write down what *accounts* did not use, or owe, and forget them."""
+        now = self._clock.now()
         settled = {account: self._purses.pop(account) for account in accounts}
-        changes: list[_By] = [
-            (account, window, block.slice, block.debt - block.left)
-            for account, purse in settled.items()
-            for window, block in purse.blocks.items()
-            if block.left != block.debt
-        ]
+        changes: list[_By] = []
+        for account, purse in settled.items():
+            for window, block in purse.blocks.items():
+                used = add_up(window.current(block.owed, now), {block.slice: -block.left})
+                changes.extend((account, window, part, amount) for part, amount in used.items())
         if not changes:
             return
         try:
             await self._database.write(lambda connection: _add(connection, changes))
         except StateUnavailable:
             # What is not given back stays counted; what is owed is written down when that can be done.
-            for account, window, part, by in changes:
+            for account in {each[0] for each in changes}:
                 purse = self._purses.setdefault(account, settled[account])
-                if purse is not settled[account] and by > 0:
-                    purse.blocks.setdefault(window, _Block(part)).debt += by
+                for window, block in settled[account].blocks.items() if purse is not settled[account] else ():
+                    known = purse.block(window, now)
+                    known.owed = add_up(known.owed, block.owed)
 
 
-def _setting_aside(account: str, asks: Sequence[_Ask], over: Sequence[_By]) -> Change[list[_Answer]]:
-    """Return what gives back *over*, and then sets aside what is asked for: all of it or nothing."""
+def _setting_aside(account: str, asks: Sequence[_Ask], changes: Sequence[_By]) -> Change[list[_Answer]]:
+    """Return what makes *changes*, and then sets aside what is asked for: all of it or nothing."""
 
     def change(connection: sqlite3.Connection) -> list[_Answer]:
-        _add(connection, over)
-        found: list[tuple[_Ask, _Used, int]] = []
+        _add(connection, changes)
+        found: list[tuple[_Ask, Used, int]] = []
         for ask in asks:
             key = (account, ask.window.name, ask.first, ask.last)
             connection.execute(_FORGET, key)
             used = dict(connection.execute(_USED, key))
-            found.append((ask, used, ask.limit - sum(used.values()) - ask.debt))
+            found.append((ask, used, ask.limit - sum(used.values())))
         are_enough = all(ask.need <= free for ask, _, free in found)
         answers: list[_Answer] = []
         for ask, used, free in found:
             ahead = max(min(ask.limit // ask.window.part, (free - ask.need) // _SHARE), 0)
             granted = ask.need + ahead if are_enough else 0
-            if granted or ask.debt:
-                _add(connection, [(account, ask.window, ask.slice, granted + ask.debt)])
-                used[ask.slice] = used.get(ask.slice, 0) + granted + ask.debt
+            if granted:
+                _add(connection, [(account, ask.window, ask.slice, granted)])
+                used[ask.slice] = used.get(ask.slice, 0) + granted
             answers.append((granted, ask.need <= free, used))
         return answers
 
@@ -377,17 +324,6 @@ def _add(connection: sqlite3.Connection, changes: Sequence[_By]) -> None:
 
 def _forget_all(connection: sqlite3.Connection, now: float) -> None:
     connection.executemany(_PRUNE, [(window.name, *window.reach(now)) for window in (RECIPIENTS, MESSAGES)])
-
-
-def _shortage(want: Want, used: _Used, now: float) -> Shortage:
-    """Return how long it takes until enough of what was used has left the window."""
-    window = want.window
-    lacking = sum(used.values()) + want.amount - want.limit
-    for part in sorted(used):
-        lacking -= used[part]
-        if lacking <= 0:
-            return Shortage(want, max((part + window.slices + 1) * window.slice_seconds - now, 1.0))
-    return Shortage(want, (window.slices + 1) * window.slice_seconds)
 
 
 def _hear(asking: asyncio.Task[Shortage | None]) -> None:
