@@ -51,7 +51,10 @@ def backup(config: Config, file: Path, force: bool, as_json: bool) -> None:
             folder = Path(name)
             parts = _collect(config, folder, left_out)
             _pack(parts, file, folder / "archive.tar")
-            rows = [{"name": each.name, "path": str(each.path), "bytes": each.copy.stat().st_size} for each in parts]
+            rows = [
+                {"name": each.name, "path": each.path and str(each.path), "bytes": each.copy.stat().st_size}
+                for each in parts
+            ]
     except OSError as error:
         raise Told(f"{error.filename or file}: {error.strerror or error}; no backup was made") from None
     print_rows(rows, _COLUMNS, as_json)
@@ -66,12 +69,12 @@ class _Part:
 
     Args:
         name: in the archive.
-        path: where it belongs.
+        path: where it belongs; None for what describes the others.
         copy: what goes into the archive.
     """
 
     name: str
-    path: Path
+    path: Path | None
     copy: Path
 
 
@@ -105,11 +108,11 @@ def _collect(config: Config, folder: Path, left_out: list[str]) -> list[_Part]:
     manifest = {
         "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "version": __version__,
-        "files": {each.name: str(each.path.absolute()) for each in parts},
+        "files": {each.name: str(each.path) for each in parts},
     }
     path = folder / "manifest.json"
     path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return [_Part(path.name, Path(), path), *parts]
+    return [_Part(path.name, None, path), *parts]
 
 
 def _copy_file(path: Path, copy: Path) -> Path:

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _WORDS = {"hold": "held", "release": "released", "retry": "retried", "drop": "dropped"}
 _REASONS = {
     "unknown": "is not in the queue, or not any more",
-    "held": "is on hold",
+    "held": "is on hold: release it to have it tried",
     "not held": "is not on hold",
     "in flight": "is being delivered right now; hold it, and drop it when that attempt is over",
     "unreadable": "cannot be read, so its sender cannot be told; drop it with --silent",

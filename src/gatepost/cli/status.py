@@ -30,7 +30,8 @@ _ROUTE = ("route", "state", "until", "reason")
 def status(config: Config, as_json: bool) -> None:
     """Show how the server is.
 
-    Its workers, the spools, routes in trouble, free space.  Exits with 0 if it runs and all of its workers answer, and with 1 if not.
+    Its workers, the spools, routes in trouble, free space.  Exits with 0 if it runs and all of its workers answer, and
+    with 1 if not.
     """
     from gatepost.cli.route import merged
     from gatepost.errors import Unavailable

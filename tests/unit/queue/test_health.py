@@ -156,3 +156,56 @@ def test_a_next_hop_that_goes_away_during_a_pause_is_still_paused(health: Health
     assert health.is_paused
     assert health.until == 165
     assert len(events) == 1
+
+
+def test_what_is_paused_by_hand_stays_closed_until_it_is_resumed(health: Health, events: list[Event]) -> None:
+    health.pause(100)
+    assert (health.is_open, health.is_paused, health.is_paused_by_hand) == (False, True, True)
+    assert not health.admits(100)
+    assert not health.admits(1e9)
+    health.resume(500)
+    assert (health.is_open, health.is_paused, health.is_paused_by_hand) == (True, False, False)
+    assert health.admits(500)
+    assert events == []
+
+
+def test_nobody_grows_older_while_a_route_is_paused_by_hand(health: Health) -> None:
+    health.pause(100)
+    health.pause(200)
+    assert health.stalled(50, 400) == 300
+    assert health.stalled(250, 400) == 150
+    health.resume(500)
+    assert health.stalled(50, 900) == 400
+
+
+def test_what_comes_back_while_a_route_is_paused_by_hand_does_not_open_it(health: Health, events: list[Event]) -> None:
+    health.pause(100)
+    for result in (OK, LATER, NEVER, DOWN, REFUSED):
+        health.learn(A, [result], 50, 150)
+        assert not health.admits(1e9)
+        assert health.is_paused
+    assert not [event for event in events if isinstance(event, RouteResumed)]
+
+
+def test_a_route_that_is_resumed_by_hand_and_in_trouble_itself_is_probed_at_once(health: Health) -> None:
+    health.learn(A, [REFUSED], 1, 2)
+    health.pause(3)
+    health.resume(10)
+    assert not health.is_paused_by_hand
+    assert health.is_paused
+    assert health.admits(10)
+    health.begin()
+    assert not health.admits(10)
+    health.learn(B, [OK], 10, 11)
+    assert health.is_open
+
+
+def test_a_probe_is_asked_for_once(health: Health) -> None:
+    health.probe(5)
+    assert health.is_open
+    down(health)
+    assert not health.admits(3)
+    health.probe(3)
+    assert health.admits(3)
+    health.begin()
+    assert not health.admits(3)

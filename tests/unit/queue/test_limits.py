@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.model.envelope import MessageId
 from gatepost.queue.health import Health
-from gatepost.queue.limits import Gate, Limits
+from gatepost.queue.limits import Gate, Gates, Limits
 from queue_world import DOWN
 
 
@@ -69,3 +69,32 @@ def test_a_gate_wants_more_when_nobody_waits_and_some_were_left_behind(gate: Gat
 def test_a_limit_of_nothing_cannot_be_set(field: str) -> None:
     with pytest.raises(ValueError, match="at least one"):
         Limits(**{field: 0})
+
+
+def test_gates_are_made_when_they_are_asked_for() -> None:
+    gates = Gates(1, lambda _: None)
+    assert "main" not in gates
+    gates["main"].enter()
+    assert not gates["main"].admits(0)
+    gates.adapt(2)
+    assert gates["main"].admits(0)
+    assert gates["other"].limit == 2
+
+
+def test_gates_are_paused_by_hand_also_before_they_are_there() -> None:
+    gates = Gates(1, lambda _: None)
+    assert gates["one"].admits(0)
+    gates.pause({"one": 5.0, "two": 6.0}, 10)
+    assert not gates["one"].admits(10)
+    assert not gates["two"].admits(10)
+    assert gates["two"].health.stalled(0, 10) == 4
+    assert gates["three"].admits(10)
+    gates.pause({"two": 6.0}, 20)
+    assert gates["one"].admits(20)
+    assert not gates["two"].admits(20)
+    gates.pause({}, 30)
+    assert gates["two"].admits(30)
+    gates["four"].health.learn(MessageId("a"), [DOWN], 1, 31)
+    gates["four"].health.learn(MessageId("b"), [DOWN], 1, 31)
+    gates.pause({}, 31)
+    assert not gates["four"].admits(31), "what closed by itself is not opened by resuming others"

@@ -300,3 +300,54 @@ async def test_a_message_that_was_perhaps_taken_is_tried_again_by_its_own_slow_s
     assert len(world.hop.times) <= 8
     waits = [later - sooner for sooner, later in zip(world.hop.times, world.hop.times[1:], strict=False)]
     assert waits[-1] >= HOUR
+
+
+async def test_nothing_goes_out_on_a_route_that_is_paused_by_hand_and_nothing_bounces(world: World) -> None:
+    world.scheduler.gates.pause({"main": world.clock.now()}, world.clock.now())
+    world.scheduler.look_again()
+    names = world.pour(40)
+    other = world.route("other.example")
+    await world.accept("a@other.example")
+    await world.clock.go_on(9 * DAY)
+    assert world.hop.times == []
+    assert len(other.times) == 1
+    assert world.told(RecipientFailed) == []
+    assert world.spool.count() == len(names)
+
+    world.hop.answer = LATER
+    world.scheduler.gates.pause({}, world.clock.now())
+    world.scheduler.look_again()
+    await world.clock.go_on(10)
+    assert len(world.hop.times) == len(names)
+    assert world.told(RecipientFailed) == [], "nine days did not make them older"
+    world.hop.answer = OK
+    await world.clock.go_on(HOUR)
+    assert world.spool.count() == 0
+
+
+async def test_a_route_stays_paused_over_a_restart_and_the_time_between_is_not_counted(world: World) -> None:
+    paused = {"main": world.clock.now()}
+    world.scheduler.gates.pause(paused, world.clock.now())
+    await world.accept()
+    await world.stop()
+    world.clock.time += 9 * DAY
+    world.scheduler = world.new_scheduler()
+    world.scheduler.gates.pause(paused, world.clock.now())
+    await world.start()
+    world.hop.answer = LATER
+    await world.clock.go_on(HOUR)
+    assert world.hop.times == []
+    world.scheduler.gates.pause({}, world.clock.now())
+    world.scheduler.look_again()
+    await world.clock.go_on(MINUTE)
+    assert len(world.hop.times) == 1
+    assert world.told(RecipientFailed) == []
+
+
+async def test_a_paused_route_with_much_mail_costs_little(world: World) -> None:
+    world.scheduler.gates.pause({"main": world.clock.now()}, world.clock.now())
+    world.pour(2000)
+    await world.clock.go_on(30 * MINUTE)
+    reads = world.spool.reads
+    await world.clock.go_on(20 * MINUTE)
+    assert world.spool.reads - reads < 100
