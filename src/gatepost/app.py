@@ -337,12 +337,17 @@ class Worker:
         deadline = self.clock.monotonic() + grace
         for listener in self.listeners:
             listener.service.is_draining = True
+            listener.service.turns_away = not self._leaves_sockets
         sessions = self.sessions
         while True:
             for session in list(sessions):
                 session.service.is_draining = True
                 session.dismiss()
-            if all(session.is_leaving for session in sessions) or self.clock.monotonic() >= deadline:
+            is_quiet = all(session.is_leaving for session in sessions)
+            if self._leaves_sockets:
+                # Nobody else knows of these: they are served as if they had come a moment before.
+                is_quiet = is_quiet and not any(listener.is_opening for listener in self.listeners)
+            if is_quiet or self.clock.monotonic() >= deadline:
                 break
             await asyncio.sleep(_TURN)
         for listener in self.listeners:

@@ -112,6 +112,11 @@ class Listener:
             return "cannot accept connections, for want of descriptors or memory"
         return "takes no new clients, for the server is about to stop" if self.service.is_draining else ""
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether there are connections that have no session yet."""
+        return bool(self._opening or self._handshakes)
+
     def start(self) -> None:
         """Begin to accept."""
         self._retry = None

@@ -32,6 +32,8 @@ __all__ = ["Conversation"]
 
 _log = logging.getLogger("gatepost.session")
 
+# A client that was silent for so many seconds, outside of a transaction, is idle.
+_AT_REST = 1.0
 # Commands that wait for nobody, unless a policy does.
 _AT_ONCE = frozenset({b"EHLO", b"MAIL", b"RCPT", b"RSET", b"NOOP"})
 
@@ -113,7 +115,7 @@ class Conversation(Wire):
             )
 
     async def _converse(self) -> None:
-        if self.service.is_draining:
+        if self.service.turns_away:
             self.reply(replies.SHUTTING_DOWN)
             self.hang_up("shutting down")
             return
@@ -276,8 +278,9 @@ class Conversation(Wire):
         return bool(self._end)
 
     def dismiss(self) -> None:
-        """Say that the server stops, and hang up, unless a transaction is on its way."""
-        if self.state <= State.GREETED and not self._end:
+        """Say that the server stops, and hang up, unless a transaction or its client is on its way."""
+        is_at_rest = self.state <= State.GREETED and self.loop.time() - self.received_at >= _AT_REST
+        if is_at_rest and not self._end:
             self.reply(replies.SHUTTING_DOWN)
             self.hang_up("shutting down")
             self.close()

@@ -100,7 +100,8 @@ class Service:
         names: gives each session its id.
         guesses: counts failed logins over all workers; None counts them for each session only.
         sessions: those that are open.
-        is_draining: whether no new transaction is begun, because the server is about to stop.
+        is_draining: whether the server is about to stop: a session may give one message more if it has given none.
+        turns_away: whether who connects now hears 421, because nobody will accept after us.
     """
 
     hostname: str
@@ -118,3 +119,4 @@ class Service:
     names: Iterator[str] = field(default_factory=session_names)
     sessions: set[Conversation] = field(default_factory=set)
     is_draining: bool = False
+    turns_away: bool = False

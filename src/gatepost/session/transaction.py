@@ -27,7 +27,7 @@ _NOBODY = Identity(account="", credential="")
 
 async def mail(session: Conversation, argument: str) -> None:
     """Answer MAIL."""
-    if session.service.is_draining:
+    if session.service.is_draining and session.messages:
         session.reply(replies.SHUTTING_DOWN)
         session.hang_up("shutting down")
         return
