@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from servers import wait_for
+
 __all__ = ["Ballast", "ext4", "in_a_namespace", "missing_namespace", "tmpfs"]
 
 _INSIDE = "GATEPOST_TESTS_IN_A_NAMESPACE"
@@ -62,8 +64,15 @@ def _mounted(folder: Path, *words: str) -> Iterator[Ballast]:
     try:
         yield Ballast(folder)
     finally:
-        # Lazily: a server that a failed test left behind would keep it.
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+        try:
+            wait_for(
+                "the disk to be free",
+                lambda: not subprocess.run(["umount", str(folder)], capture_output=True).returncode,
+            )
+        except TimeoutError:
+            # Nobody else shall find it there, whoever still has it.
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -75,10 +84,19 @@ def tmpfs(folder: Path, *, size: str = "32m", inodes: int = 10_000) -> Iterator[
 
 @contextlib.contextmanager
 def ext4(folder: Path, image: Path, *, size_bytes: int = 48 << 20) -> Iterator[Ballast]:
-    """Mount an empty ext4 at *folder*: it turns read-only at an error, as the root file system of most servers does."""
-    with image.open("wb") as file:
-        file.truncate(size_bytes)
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(image)], check=True, capture_output=True)
+    """Mount an ext4 at *folder*: it turns read-only at an error, as the root file system of most servers does.
+
+    Args:
+        folder: where.
+        image: the file that it lies in; made if it is missing, mended if it was given up.
+        size_bytes: how large, if it is made.
+    """
+    if image.exists():
+        subprocess.run(["e2fsck", "-fy", str(image)], check=False, capture_output=True)
+    else:
+        with image.open("wb") as file:
+            file.truncate(size_bytes)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(image)], check=True, capture_output=True)
     with _mounted(folder, "-o", "loop,errors=remount-ro", str(image)) as ballast:
         yield ballast
 

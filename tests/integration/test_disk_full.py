@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from mailer import LOGIN, SECRET, Mailer
+from disk_world import FULL, OK, RESERVE, World, make_server
+from mailer import LOGIN, SECRET
 from next_hop import Mail, say
 from next_hop_thread import ThreadedNextHop
-from servers import Authority, Gatepost, wait_for
-from small_disk import Ballast, in_a_namespace, missing_namespace, tmpfs
+from servers import Authority, wait_for
+from small_disk import in_a_namespace, missing_namespace, tmpfs
 
 MIB = 1 << 20
-RESERVE = 6 * MIB
-FULL, OK = "452 4.3.1", "250 2.0.0"
 ALWAYS_NO = say("550 5.1.1 no such user")
 ROOT = Path(__file__).parents[2]
 
@@ -34,75 +32,12 @@ def hop() -> Iterator[ThreadedNextHop]:
         yield hop
 
 
-def make_server(folder: Path, authority: Authority, hop: ThreadedNextHop) -> Gatepost:
-    return Gatepost(
-        folder,
-        authority,
-        f'[[route]]\nname = "hop"\ntransport = "smarthost"\nhost = "127.0.0.1"\nport = {hop.port}\ntls = "none"\n',
-        tables=f"""
-[limits]
-message_bytes = "2MiB"
-
-[spool]
-reserve_bytes = {RESERVE}
-
-[queue]
-retry = ["1s"]
-
-[observe]
-audit_file = "{folder / "state" / "audit.log"}"
-""",
-    )
-
-
 @pytest.fixture(scope="module")
 def accounts(tmp_path_factory: pytest.TempPathFactory, authority: Authority, hop: ThreadedNextHop) -> Path:
     """Return a state folder with one account."""
     server = make_server(tmp_path_factory.mktemp("accounts"), authority, hop)
     server.add_account(LOGIN, secret=SECRET)
     return server.folder / "state"
-
-
-class World:
-    """A server whose state lies on a small disk of its own, and its client."""
-
-    def __init__(self, server: Gatepost, ballast: Ballast, hop: ThreadedNextHop) -> None:
-        self.server = server
-        self.ballast = ballast
-        self.hop = hop
-        self.mailer = Mailer(server.implicit_port, server.authority.client_context())
-        self.accepted: list[str] = []
-        hop.hop.mails.clear()
-        hop.take()
-
-    def send(self, mark: str, size: int = 200) -> str:
-        reply = self.mailer.send(mark, size)
-        if reply == OK:
-            self.accepted.append(mark)
-        return reply
-
-    def fill(self, fill: Callable[[int], None], leave: int) -> None:
-        """Let somebody fill the disk, and wait until the server has noticed: it asks ten times a second."""
-        fill(leave)
-        wait_for("the server to notice", lambda: self.send(f"before-{len(self.accepted)}") == FULL, seconds=5)
-
-    def send_all(self, name: str, count: int) -> None:
-        for number in range(count):
-            assert self.send(f"{name}-{number}") == OK
-
-    def wait_for_all(self) -> None:
-        """Wait until everything that got its 250 has arrived, and nothing else came or came twice."""
-        wait_for("all mail", lambda: len(self.hop.marks) >= len(self.accepted), seconds=45)
-        assert self.hop.marks == Counter(self.accepted)
-
-    def check_alive(self) -> None:
-        assert self.server.process is not None
-        assert self.server.process.poll() is None
-        assert "Traceback" not in self.server.trouble.read_text()
-        failed = [line for line in self.server.lines() if line["event"] == "session failed"]
-        assert [line for line in failed if FULL not in line["reply"]] == []
-        assert [line["event"] for line in self.server.lines()].count("ready") == 1
-        assert not [line for line in self.server.lines() if line["level"] == "critical"]
 
 
 def bounces(hop: ThreadedNextHop) -> list[Mail]:
@@ -122,7 +57,7 @@ def world(tmp_path: Path, authority: Authority, accounts: Path, hop: ThreadedNex
         with tmpfs(tmp_path / "state", **disk) as ballast:  # type: ignore[arg-type]
             shutil.copytree(accounts, tmp_path / "state", dirs_exist_ok=True)
             with server:
-                yield World(server, ballast, hop)
+                yield World(server, hop, ballast)
 
     return make
 

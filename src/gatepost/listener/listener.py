@@ -123,7 +123,9 @@ class Listener:
         asyncio.get_running_loop().add_reader(self.socket, self._accept)
 
     async def stop(self) -> None:
-        """Accept no more, and close the socket; sessions go on."""
+        """Accept no more, and close the socket; sessions go on.  Harmless a second time."""
+        if self.socket.fileno() < 0:
+            return
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
