@@ -23,9 +23,11 @@ from gatepost.observe.events import (
     Event,
     HandshakeFailed,
     LoginFailed,
+    LoginsLocked,
     LoginSucceeded,
     MessageAccepted,
     MessageFinished,
+    MessageHeld,
     MessageRefused,
     RecipientDeferred,
     RecipientDelivered,
@@ -34,7 +36,9 @@ from gatepost.observe.events import (
     RoutePaused,
     SessionFailed,
     SessionOpened,
+    SessionRevoked,
     SpoolTroubled,
+    StateTroubled,
     WorkerLost,
 )
 
@@ -131,7 +135,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "gatepost_session_logins_total",
         "counter",
-        "Logins.  result: success, failed (wrong, in whatever way), unavailable (our own trouble).",
+        "Logins.  result: success, failed (wrong, in whatever way), unavailable (not judged: locked, or trouble of our own).",
         ("listener", "mechanism", "result"),
         {
             LoginSucceeded: lambda event: (event.listener, event.mechanism, "success"),
@@ -148,6 +152,20 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Successful logins by what protected them.  version: TLSv1.2, TLSv1.3, none.",
         ("version",),
         {LoginSucceeded: lambda event: (_tls(event.tls),)},
+    ),
+    Family(
+        "gatepost_session_logins_locked_total",
+        "counter",
+        "How often logins were locked after too many failures.  kind: address, network, name.",
+        ("kind",),
+        {LoginsLocked: lambda event: (event.kind,)},
+    ),
+    Family(
+        "gatepost_session_revoked_total",
+        "counter",
+        "Sessions ended because their login does not count any more.",
+        (),
+        {SessionRevoked: _nothing},
     ),
     Family(
         "gatepost_session_commands_refused_total",
@@ -241,6 +259,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
         (),
         {MessageFinished: _nothing},
     ),
+    Family(
+        "gatepost_queue_held_total",
+        "counter",
+        "Messages that are not tried any more until somebody releases them.",
+        (),
+        {MessageHeld: _nothing},
+    ),
     Family("gatepost_queue_bounces_total", "counter", "Bounces made.", (), {BounceQueued: _nothing}),
     Family(
         "gatepost_queue_bounces_dropped_total",
@@ -262,6 +287,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "How often a spool could not be written or read.",
         (),
         {SpoolTroubled: _nothing},
+    ),
+    Family(
+        "gatepost_state_troubles_total",
+        "counter",
+        "How often what the workers share could not be written or read.",
+        (),
+        {StateTroubled: _nothing},
     ),
     Family(
         "gatepost_app_reloads_total",
