@@ -139,10 +139,12 @@ async def _admit(attempt: Attempt, outcome: Granted, client: _Client, guard: Gua
     if identity is None:
         return None
     await guard.succeeded()
+    if outcome.final is None:
+        return identity
     # RFC 4954 §4: 235 carries no data, so what goes with success goes out as one more challenge.
-    if outcome.final is not None and await client.respond(outcome.final) != b"":
+    if await client.respond(outcome.final) != b"":
         raise Malformed("expected an empty response to the final challenge")
-    # That took a while, a client may even dawdle, and what was revoked meanwhile must not come in.
+    # A client may dawdle over that, and what was revoked meanwhile must not come in.
     return await attempt.admit(outcome.identity, outcome.authzid)
 
 
