@@ -357,8 +357,8 @@ async def test_the_log_does_not_grow_without_bound(path: Path, monkeypatch: pyte
 async def test_in_quiet_times_the_log_is_moved_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "_QUIET", 0.01)
     with Opened(path) as opened:
-        await opened.add()
         before = path.stat().st_mtime_ns
+        await opened.add()
         async with asyncio.timeout(10):
             # The file itself is written to by nothing else.
             while path.stat().st_mtime_ns == before:

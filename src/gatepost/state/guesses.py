@@ -36,7 +36,7 @@ from gatepost.observe.events import LoginsLocked
 from gatepost.state.database import Database
 from gatepost.state.homes import Homes
 from gatepost.state.slots import Slots
-from gatepost.state.subjects import Kind, LoginLimits, Plan, Subject, named, places_of, plan_of, window
+from gatepost.state.subjects import LoginLimits, Plan, Subject, named, places_of, plan_of, window
 
 __all__ = ["Guess", "Guesses", "LockedOut"]
 
@@ -51,13 +51,6 @@ _ROW_LIMIT: Final = 500_000
 _UNWRITTEN_LIMIT: Final = 10_000
 _PLAN_LIMIT: Final = 4096
 
-_REASONS: Final[dict[Kind, str]] = {
-    "address": "too many failed logins from this address",
-    "network": "too many failed logins from this network",
-    "login": "too many failed logins with this name",
-    "login at home": "too many failed logins with this name from this address",
-}
-
 _COUNT: Final = """
     SELECT subject, sum(count) FROM guess
     WHERE subject IN (?, ?, ?) AND slice BETWEEN ? AND ? GROUP BY subject"""
@@ -65,6 +58,10 @@ _AND_HOME: Final = """
     UNION ALL SELECT NULL, day FROM home WHERE login = ? AND address = ?"""
 _COUNT_ONE: Final = "SELECT total(count) FROM guess WHERE subject = ? AND slice BETWEEN ? AND ?"
 _ADD: Final = "INSERT INTO guess VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1"
+# That it was told of is kept as a subject of its own.
+_MARK: Final = """
+    INSERT INTO guess SELECT 't ' || ?, ?, 1 WHERE NOT EXISTS (
+        SELECT 1 FROM guess WHERE subject = 't ' || ? AND slice BETWEEN ? AND ?)"""
 _TAKE_BACK: Final = "UPDATE guess SET count = count - 1 WHERE subject = ? AND slice = ? AND count > 0"
 
 
@@ -196,12 +193,7 @@ class Guesses:
     async def record(self, guess: Guess) -> None:
         """Write down that it failed, unless that is written already."""
         if guess.slice is not None:
-            _, first, last = window(self.limits, self._clock.now())
-            with contextlib.suppress(StateUnavailable):
-                for each in guess.filled:
-                    # What was taken back meanwhile may have made room.
-                    if self._database.read(_COUNT_ONE, (each.key, first, last))[0][0] >= each.limit:
-                        self._tell(each)
+            await self._tell(guess.filled)
             return
         now, first, last = window(self.limits, self._clock.now())
 
@@ -215,8 +207,7 @@ class Guesses:
 
         try:
             # The slots are given back when the failure counts, and not before.
-            for each in await self._write(change, lambda _: self._give_back(guess.places)):
-                self._tell(each)
+            await self._tell(await self._write(change, lambda _: self._give_back(guess.places)))
         except StateUnavailable:
             self._keep_unwritten(guess, now, first)
         self._prune(now)
@@ -272,7 +263,7 @@ class Guesses:
         for each in plan.subjects:
             began, unwritten = self._unwritten.get(each.key, (0, 0))
             if counts.get(each.key, 0) + (unwritten if began >= first else 0) >= each.limit:
-                return _locked_out(each)
+                return LockedOut(each.reason)
         return None
 
     async def _reserve(self, guess: Guess) -> Guess | LockedOut:
@@ -301,7 +292,7 @@ class Guesses:
             for each in guess.subjects:
                 count = _count(connection, each, first, last)
                 if count >= each.limit:
-                    return _locked_out(each)
+                    return LockedOut(each.reason)
                 if count >= each.threshold:
                     if not self._slots.hold(each.first_slot, each.slots):
                         return None
@@ -355,9 +346,24 @@ class Guesses:
             began, count = self._unwritten.get(each.key, (now, 0))
             self._unwritten[each.key] = (began, count + 1) if began >= first else (now, 1)
 
-    def _tell(self, subject: Subject) -> None:
-        kind, value = named(subject.key)
-        self._emit(LoginsLocked(kind=kind, value=value, failures=subject.limit, seconds=self.limits.window))
+    async def _tell(self, filled: Sequence[Subject]) -> None:
+        """Tell who is locked out: once in a window, over all workers."""
+        if not filled:
+            return
+        now, first, last = window(self.limits, self._clock.now())
+
+        def change(connection: sqlite3.Connection) -> list[Subject]:
+            # What was taken back meanwhile may have made room.
+            full = [each for each in filled if _count(connection, each, first, last) >= each.limit]
+            return [each for each in full if connection.execute(_MARK, (each.key, now, each.key, first, last)).rowcount]
+
+        try:
+            locked = await self._write(change)
+        except StateUnavailable:
+            locked = list(filled)
+        for each in locked:
+            kind, value = named(each.key)
+            self._emit(LoginsLocked(kind=kind, value=value, failures=each.limit, seconds=self.limits.window))
 
     def _prune(self, now: int) -> None:
         if now != self._pruned:
@@ -369,10 +375,6 @@ class Guesses:
 
 def _is_good(future: asyncio.Future[T]) -> bool:
     return not future.cancelled() and future.exception() is None
-
-
-def _locked_out(subject: Subject) -> LockedOut:
-    return LockedOut(_REASONS[named(subject.key)[0]])
 
 
 def _count(connection: sqlite3.Connection, subject: Subject, first: int, last: int) -> int:

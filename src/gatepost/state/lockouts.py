@@ -47,7 +47,7 @@ def lockouts(database: Database, limits: LoginLimits, now: float) -> list[Lockou
     _, first, last = window(limits, now)
     rows = database.read(
         "SELECT subject, sum(count) AS failures FROM guess WHERE slice BETWEEN ? AND ? "
-        "GROUP BY subject HAVING failures > 0 ORDER BY failures DESC, subject",
+        "AND subject NOT LIKE 't %' GROUP BY subject HAVING failures > 0 ORDER BY failures DESC, subject",
         (first, last),
     )
     found = []
@@ -70,7 +70,8 @@ def forget(database: Database, *, address: str = "", login: str = "") -> int:
     places = places_of(address) if address else None
 
     def is_meant(subject: str) -> bool:
-        kind, value = named(subject)
+        # That it was told of is forgotten, too.
+        kind, value = named(subject.removeprefix("t "))
         if kind == "login at home":
             home, _, name = value.partition(" ")
             return bool(login and name == login) or bool(places and home == places.address)
@@ -81,6 +82,6 @@ def forget(database: Database, *, address: str = "", login: str = "") -> int:
     def change(connection: sqlite3.Connection) -> int:
         subjects = [row[0] for row in connection.execute("SELECT DISTINCT subject FROM guess") if is_meant(row[0])]
         connection.executemany("DELETE FROM guess WHERE subject = ?", [(each,) for each in subjects])
-        return len(subjects)
+        return sum(not each.startswith("t ") for each in subjects)
 
     return database.change(change)

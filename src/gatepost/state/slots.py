@@ -53,7 +53,6 @@ class Slots:
         Raises:
             OSError: it cannot be opened.
         """
-        self.close()
         try:
             self._taker = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._holder = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
@@ -115,8 +114,10 @@ class Slots:
         """Keep everybody from all slots, if nobody has one.
 
         Raises:
-            OSError: the file is not open.
+            OSError: the file is not open, and cannot be opened now.
         """
+        if self._holder < 0:
+            self.open()
         if not self._is_supported or not count:
             return True
         try:

@@ -24,6 +24,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 SLICES: Final = 12
 """A window is counted in so many slices, and a failure is forgotten with its slice."""
 
+_REASONS: Final[dict[str, str]] = {
+    "a": "too many failed logins from this address",
+    "n": "too many failed logins from this network",
+    "l": "too many failed logins with this name",
+    "h": "too many failed logins with this name from this address",
+}
 _MARKS: Final[dict[str, Kind]] = {"a": "address", "n": "network", "l": "login", "h": "login at home"}
 
 
@@ -86,6 +92,11 @@ class Subject:
         object.__setattr__(self, "slots", slots)
         object.__setattr__(self, "first_slot", first_slot(self.key))
         object.__setattr__(self, "threshold", self.limit - slots)
+
+    @property
+    def reason(self) -> str:
+        """Why no login is judged once the limit is reached."""
+        return _REASONS[self.key[0]]
 
 
 @dataclass(frozen=True, slots=True)
