@@ -59,13 +59,13 @@ def check(config: Config, now: dt.datetime | None = None) -> Findings:
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificate(config, findings, moment)
-    _vanishing(config, findings)
     _credentials(config, findings, moment)
     return findings
 
 
 def _folders(config: Config, findings: Findings) -> None:
-    _folder(("state_dir",), config.state_dir, findings)
+    if config.state_dir not in _vanishing(config, findings):
+        _folder(("state_dir",), config.state_dir, findings)
     for number, route in enumerate(config.route):
         if isinstance(route, SandboxRoute):
             _folder(("route", number, "path"), route.path, findings)
@@ -91,22 +91,24 @@ def _folder(key: Key, path: Path, findings: Findings) -> None:
         findings.wrong(key, f"{path} does not exist and cannot be made; make it for the user that runs gatepost")
 
 
-def _vanishing(config: Config, findings: Findings) -> None:
-    """What was accepted must outlive the container."""
-    places: list[tuple[Key, Path]] = [(("state_dir",), config.state_dir)]
-    places += [(("store", number, "path"), store.path.parent) for number, store in enumerate(config.store)]
-    seen: set[Path] = set()
-    for key, folder in places:
-        reason = "" if folder in seen else why_vanishing(folder, os.environ)
-        seen.add(folder)
+def _vanishing(config: Config, findings: Findings) -> set[Path]:
+    """What was accepted must outlive the container; return the folders that are refused."""
+    keys: dict[Path, Key] = {config.state_dir: ("state_dir",)}
+    for number, store in enumerate(config.store):
+        keys.setdefault(store.path.parent, ("store", number, "path"))
+    refused: set[Path] = set()
+    for folder, key in keys.items():
+        reason = why_vanishing(folder, os.environ)
         if reason and config.state_may_vanish:
             findings.odd(key, f"{folder} will vanish with this container: {reason}")
         elif reason:
+            refused.add(folder)
             findings.wrong(
                 key,
                 f"{folder} would vanish with this container: {reason}; mount a volume there "
                 f"(docker run -v gatepost:{folder}), or set state_may_vanish = true",
             )
+    return refused
 
 
 def _listeners(config: Config, findings: Findings) -> None:
