@@ -147,9 +147,11 @@ class AuditTrail:
 
     def _run(self) -> None:
         self._sync_folder()
-        while not self._is_closing:
+        is_last = False
+        while not is_last:
             self._turn.wait(_SYNC_SECONDS)
             self._turn.clear()
+            is_last = self._is_closing
             self._sync()
             self._follow()
 
