@@ -1,7 +1,9 @@
-"""A process that keeps and settles messages until it is killed; each line says what it was told, or is about to ask.
+"""A process that keeps, settles, holds and drops messages until it is killed; each line says what it did, or asks for.
 
-``kept ID SIZE SEED`` after the receipt, ``settling ID`` before and ``settled ID`` after a settlement, ``bounced ID``
-for each bounce that came with it.
+``kept ID SIZE SEED`` after the receipt, ``settling ID`` before and ``settled ID`` after a settlement or a removal,
+``bounced ID`` for each bounce that came with it, ``holding ID`` before and ``held ID 0|1`` after a hold or a release.
+Each message is in flight from its receipt on: ``attempting ID`` once it is, ``landing ID`` before and ``landed ID``
+after its end.
 """
 
 from __future__ import annotations
@@ -40,15 +42,29 @@ async def work(spool: SqliteSpool, seed: int) -> None:
             continue
         receipt = await commit(spool, octets(size, number))
         say("kept", receipt.id, size, number)
+        spool.attempting(receipt.id)
+        say("attempting", receipt.id)
+        if chance.random() < 0.3:
+            for is_held in (True, False)[: chance.choice([1, 2])]:
+                say("holding", receipt.id)
+                assert await spool.alter(receipt.id, held=is_held)
+                say("held", receipt.id, int(is_held))
         if chance.random() < 0.6:
             entry = spool.entry(receipt.id)
             assert entry is not None
             drafts = (Draft(envelope(sender=None), b"bounce"),) if chance.random() < 0.3 else ()
             say("settling", receipt.id)
-            bounces = await spool.settle(receipt.id, settled(entry, Status.FAILED, bounces=drafts))
+            if chance.random() < 0.3:
+                bounces = await spool.remove(receipt.id, drafts)
+                assert bounces is not None
+            else:
+                bounces = await spool.settle(receipt.id, settled(entry, Status.FAILED, bounces=drafts))
             say("settled", receipt.id)
             for bounce in bounces:
                 say("bounced", bounce.id)
+        say("landing", receipt.id)
+        spool.attempted(receipt.id)
+        say("landed", receipt.id)
 
 
 async def main(folder: Path, seed: int) -> None:
