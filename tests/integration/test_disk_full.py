@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -155,6 +156,40 @@ def test_a_disk_without_inodes_takes_no_mail_and_delivers_what_it_has(world: Mak
         wait_for("inodes", lambda: each.send("again", 300_000) == OK)
         each.wait_for_all()
         each.check_alive()
+
+
+@needs_root
+def test_a_server_starts_within_the_reserve_and_says_why_it_cannot_start_beyond(
+    tmp_path: Path, authority: Authority, accounts: Path, hop: ThreadedNextHop
+) -> None:
+    server = make_server(tmp_path, authority, hop)
+    state = tmp_path / "state"
+    with tmpfs(state, inodes=200) as ballast:
+        shutil.copytree(accounts, state, dirs_exist_ok=True)
+        with server:
+            each = World(server, hop, ballast)
+            each.hop.defer()
+            each.send_all("queued", 5)
+        for leave, what in (
+            (ballast.leave_bytes, "cannot be brought up to date"),
+            (ballast.leave_inodes, "the spool cannot be opened"),
+        ):
+            leave(0)
+            server.log.unlink()
+            with pytest.raises(RuntimeError, match=what):
+                server.start()
+            ballast.drop()
+        assert "Traceback" not in server.trouble.read_text()
+        ballast.leave_bytes(RESERVE // 4)
+        hop.take()
+        server.log.unlink()
+        with server:
+            each.wait_for_all()
+            assert each.send("refused") == FULL
+        subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
+        server.log.unlink()
+        with pytest.raises(RuntimeError, match="cannot be written"):
+            server.start()
 
 
 @pytest.mark.skipif(bool(missing_namespace()), reason=missing_namespace())
