@@ -23,7 +23,9 @@ from gatepost.sasl.client import SCRAM_SHA_256, Credentials
 from gatepost.spool.incoming import SqliteIncoming
 from gatepost.testing import RunningServer
 from integration.client import Client, connect, log_in
+from integration.conftest import MECHANISMS
 from integration.test_session import MESSAGE, until
+from tokens import AUDIENCE, ISSUER, Signer, jwks
 
 LOGIN = "tim@example.org"
 GOODBYE = "421 4.7.0 This login is no longer valid [gp-"
@@ -268,6 +270,27 @@ async def test_who_dawdles_over_the_last_step_of_scram_does_not_come_in(start):
         assert failed.reason == "credential revoked"
         assert (await client.say("MAIL FROM:<tim@example.org>")).startswith("530")
         await client.close()
+
+
+async def test_a_session_of_a_token_ends_with_its_account(start, tmp_path):
+    signer = Signer()
+    (tmp_path / "jwks.json").write_bytes(jwks(signer.public()))
+    issuer = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(tmp_path / "jwks.json")}
+    auth = {"mechanisms": (*MECHANISMS, "XOAUTH2")}
+    async with start(auth=auth, oauth={"issuers": [issuer]}) as server:
+        client = await connect(server)
+        assert (await client.reply()).startswith("220")
+        await client.say("EHLO client.example")
+        token = signer.token(time.time()).decode()
+        response = f"user={LOGIN}\x01auth=Bearer {token}\x01\x01".encode()
+        assert (await client.say("AUTH XOAUTH2 " + base64.b64encode(response).decode())).startswith("235")
+        await asyncio.to_thread(revoke, server)  # of another credential of the account
+        await asyncio.sleep(1.5)
+        assert (await client.say("NOOP")).startswith("250")
+        await asyncio.to_thread(disable, server)
+        await does_end(client)
+        [told] = [event for event in server.events if isinstance(event, SessionRevoked)]
+        assert (told.credential, told.reason) == ("oauth", "account disabled: left the company")
 
 
 async def test_who_is_allowed_again_comes_in_again(start):
