@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["act_as_owner", "ask_workers", "is_running", "lock_if_stopped"]
 
-_PATIENCE = 10.0
+# Longer than a worker takes to do what it is asked, or to say that it could not: whoever gives up sooner knows nothing.
+_PATIENCE = 35.0
+_QUICK = 5.0
 
 
 def act_as_owner(folder: Path) -> None:
@@ -76,8 +78,15 @@ def lock_if_stopped(state_dir: Path) -> StateLock | None:
         ) from None
 
 
-def ask_workers(config: Config, request: dict[str, Any]) -> dict[int, list[Any] | Unavailable]:
+def ask_workers(
+    config: Config, request: dict[str, Any], *, changes: bool = False
+) -> dict[int, list[Any] | Unavailable]:
     """Ask every worker of the running server; return the rows of each, or why there are none.
+
+    Args:
+        config: says where they listen.
+        request: what is asked.
+        changes: whether it changes something, and is worth waiting for.
 
     Raises:
         Told: none of them listens.
@@ -91,4 +100,4 @@ def ask_workers(config: Config, request: dict[str, Any]) -> dict[int, list[Any] 
             f"{config.state_dir} is in use, but no worker listens in {config.run_dir}: "
             "the server is just starting, or another verb is at work; try again in a moment"
         )
-    return ask_all(paths, request, _PATIENCE)
+    return ask_all(paths, request, _PATIENCE if changes else _QUICK)

@@ -133,7 +133,7 @@ def _by_workers(config: Config, change: str, wanted: Iterator[str], silent: bool
         request = {"verb": "queue", "change": change, "ids": [*filter(is_message_id, batch)], "silent": silent}
         outcomes = dict.fromkeys(batch, "unknown")
         try:
-            answers = ask_workers(config, request)
+            answers = ask_workers(config, request, changes=True)
         except Told as error:  # it ended meanwhile: what was done so far must be told all the same
             answers = {-1: Unavailable(str(error))}
         for number, answer in answers.items():

@@ -62,14 +62,14 @@ class Filters:
         Raises:
             click.BadParameter: one of them is not what it should be.
         """
-        from gatepost.model.address import ascii_domain
+        from gatepost.model.address import ascii_domain, parse_domain
         from gatepost.model.envelope import MessageId
         from gatepost.model.identity import parse_sender_pattern
         from gatepost.queue.control import Selection
 
         option, is_null = "--to-domain", self.sender == "<>"
         try:
-            domain = None if self.to_domain is None else ascii_domain(self.to_domain.removeprefix("@"))
+            domain = None if self.to_domain is None else ascii_domain(parse_domain(self.to_domain.removeprefix("@")))
             option = "--from"
             pattern = None if self.sender is None or is_null else parse_sender_pattern(self.sender)
         except Malformed as error:

@@ -128,11 +128,10 @@ def _switch(config: Config, name: str, since: float | None, nothing_to_do: str) 
     # Also if it is not new: somebody may have written it down, and could not tell a worker.
     before = [] if is_new or since is not None else merged(ask_workers(config, {"verb": "routes"}))[0]
     is_closed = any(row["route"] == name and row["state"] != "open" for row in before)
-    _, troubles = merged(
-        ask_workers(config, {"verb": "routes", "changed": True, "probe": name if since is None else ""})
-    )
+    request = {"verb": "routes", "changed": True, "probe": name if since is None else ""}
+    _, troubles = merged(ask_workers(config, request, changes=True))
     for trouble in troubles:
-        remark(f"{trouble}; it does so at its next start, for it is written down")
+        remark(f"{trouble}; it takes this up at its next start, for it is written down")
     if is_new or is_closed:
         click.echo(name)
     else:

@@ -93,6 +93,7 @@ def _connect(callers: dict[int, Caller], paths: dict[int, Path], request: dict[s
             caller.close()
             raise Told(str(error)) from None
         callers[number] = caller
+        remark(f"following worker {number}")
 
 
 def _print(number: int, rows: list[Any]) -> None:
