@@ -64,6 +64,26 @@ async def test_a_message_without_its_whole_body_is_put_on_hold_and_said_aloud(tm
     await again.close()
 
 
+async def test_a_message_of_which_nothing_can_be_read_keeps_no_spool_from_opening(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    broken, whole = await commit(spool, octets(LARGE)), await commit(spool)
+    await spool.close()
+    (tmp_path / "bodies" / broken.id).unlink()
+    connection = connect_writer(tmp_path)
+    connection.execute("UPDATE message SET envelope = '{' WHERE id = ?", (broken.id,))
+    connection.close()
+    again = opened(tmp_path)
+    assert again.recovered.lost == (broken.id,)
+    assert again.due(float("inf"), 10) == [whole.id]
+    with pytest.raises(SpoolUnavailable, match="cannot be read"):
+        again.entry(broken.id)
+    # It can still be dropped.
+    assert await again.alter(broken.id, held=False)
+    assert await again.remove(broken.id) == ()
+    assert again.count() == 1
+    await again.close()
+
+
 async def test_an_empty_folder_a_missing_one_and_a_deep_one_become_spools(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "a", tmp_path / "b" / "c" / "d"):
         spool = opened(folder)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from gatepost.errors import SpoolUnavailable
 from gatepost.model.envelope import MessageId
 from gatepost.spool.files import Files
 from gatepost.spool.row import COLUMNS, encode_progress, entry_of
@@ -89,8 +90,12 @@ def _hold_lost(connection: sqlite3.Connection, bodies: Path) -> list[MessageId]:
 
 
 def _hold(connection: sqlite3.Connection, name: MessageId) -> None:
-    entry = entry_of(connection.execute(_ROW, (name,)).fetchone())
-    progress = encode_progress(tuple([replace(each, reply=_LOST) for each in entry.progress]))
+    row = connection.execute(_ROW, (name,)).fetchone()
+    try:
+        progress = encode_progress(tuple([replace(each, reply=_LOST) for each in entry_of(row).progress]))
+    except SpoolUnavailable:
+        # Neither envelope nor body can be read: it stays for somebody to look at, and keeps nothing else from starting.
+        progress = row[8]
     connection.execute("UPDATE message SET held = 1, progress = ? WHERE id = ?", (progress, name))
 
 

@@ -385,6 +385,32 @@ def broken(*_: object, **__: object) -> list[str]:
     raise SpoolUnavailable("no such table")
 
 
+async def test_a_message_is_in_flight_from_the_start_of_an_attempt_until_it_has_landed(world: World) -> None:
+    world.hop.seconds = 10
+    other = world.route("example.org")
+    other.seconds = 20
+    name = await world.accept("ann@example.net", "bob@example.org")
+    assert world.spool.flying == [name, name]
+    await world.clock.go_on(11)
+    assert world.spool.flying == [name]
+    await world.clock.go_on(10)
+    assert world.spool.flying == []
+    assert world.spool.count() == 0
+
+
+async def test_a_message_is_in_flight_no_more_whatever_its_attempt_came_to(world: World) -> None:
+    world.hop.seconds = 10
+    world.hop.answer = LATER
+    name = await world.accept()
+    assert world.spool.flying == [name]
+    await world.clock.go_on(11)
+    assert world.spool.flying == []
+    cut_off = await world.accept()
+    assert world.spool.flying == [cut_off]
+    await world.stop()
+    assert world.spool.flying == []
+
+
 async def test_drain_waits_for_attempts_under_way_and_starts_nothing(world: World) -> None:
     world.hop.seconds = 10
     name = await world.accept()
