@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -361,3 +362,30 @@ def test_where_no_server_ever_ran_that_is_told(tmp_path: Path, authority: Author
     assert run(server, "status")[0] == 1
     assert run(server, "route", "list")[0] == 0
     assert not (server.folder / "state").exists(), "looking makes nothing"
+
+
+@pytest.mark.root
+def test_root_leaves_nothing_behind_that_the_server_cannot_open(authority: Authority) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        server = make(Path(name) / "server", authority)
+        state = server.folder / "state"
+        state.mkdir(mode=0o700)
+        os.chown(state, 65534, 65534)
+        for words in (("route", "pause", "away"), ("status",), ("queue", "list")):
+            done = subprocess.run(
+                [sys.executable, "-m", "gatepost", *words, "--config", str(server.config)],
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == (1 if words == ("status",) else 0), done.stderr
+        done = subprocess.run(
+            [sys.executable, "-m", "gatepost", "queue", "drop", STRANGER, "--config", str(server.config)],
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{STRANGER}: is not in the queue" in done.stderr
+        made = sorted(state.iterdir())
+        assert [path.name for path in made] == ["lock", "paused-routes.json"]
+        assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(65534, 65534)}

@@ -13,25 +13,33 @@ if TYPE_CHECKING:
     from gatepost.errors import Unavailable
     from gatepost.state.lock import StateLock
 
-__all__ = ["act_as_owner", "ask_workers", "is_running", "lock_if_stopped"]
+__all__ = ["act_as_owner", "ask_workers", "check_state_dir", "is_running", "lock_if_stopped"]
 
 # Longer than a worker takes to do what it is asked, or to say that it could not: whoever gives up sooner knows nothing.
 _PATIENCE = 35.0
 _QUICK = 5.0
 
 
+def check_state_dir(state_dir: Path) -> None:
+    """See that there is a state folder.
+
+    Raises:
+        Told: there is none, or it is closed to us.
+    """
+    try:
+        state_dir.stat()
+    except FileNotFoundError:
+        raise Told(f"{state_dir} does not exist: no server has run with this configuration yet") from None
+    except OSError as error:
+        raise Told(f"{state_dir}: {error.strerror}; run this as root or as the user of the server") from None
+
+
 def act_as_owner(folder: Path) -> None:
     """Go on as the owner of *folder*, if we are root: what we make there must be readable for the server.
 
-    Raises:
-        Told: there is no such folder.
+    Import everything first: the owner may not be able to read our libraries.
     """
-    try:
-        owner = folder.stat()
-    except FileNotFoundError:
-        raise Told(f"{folder} does not exist: no server has run with this configuration yet") from None
-    except OSError as error:
-        raise Told(f"{folder}: {error.strerror}; run this as root or as the user of the server") from None
+    owner = folder.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.setgroups([owner.st_gid])
         os.setegid(owner.st_gid)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from gatepost.cli.node import act_as_owner, ask_workers, lock_if_stopped
+from gatepost.cli.node import act_as_owner, ask_workers, check_state_dir, is_running, lock_if_stopped
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import Told, print_rows, remark
 from gatepost.cli.queue_select import Filters, matching, selection_options
@@ -30,6 +31,7 @@ _REASONS = {
     "unreadable": "cannot be read, so its sender cannot be told; drop it with --silent",
     "failed": "the spool cannot be read or written now; see the log of the server",
 }
+_NEEDED_OFFLINE = ("gatepost.app", "gatepost.queue.control", "gatepost.spool.layout", "gatepost.state.lock")
 _HARMLESS = frozenset({"held", "not held"})
 
 
@@ -91,7 +93,7 @@ def _run(config: Config, change: str, filters: Filters, dry_run: bool, as_json: 
     if filters.is_empty:
         raise click.UsageError(f"Name at least one message, or use {filters.option}, --from, --to-domain or --account.")
     held = {"hold": False, "release": True, "retry": False, "drop": None}[change]
-    act_as_owner(config.state_dir)
+    check_state_dir(config.state_dir)
     wanted = matching(config, filters, held)
     if dry_run:
         rows = [{"id": each, "outcome": "matches"} for each in wanted]
@@ -112,6 +114,10 @@ def _run(config: Config, change: str, filters: Filters, dry_run: bool, as_json: 
 
 
 def _apply(config: Config, change: str, wanted: Iterator[str], silent: bool) -> Iterator[dict[str, str]]:
+    if not is_running(config.state_dir):
+        for module in _NEEDED_OFFLINE:
+            importlib.import_module(module)
+        act_as_owner(config.state_dir)
     lock = lock_if_stopped(config.state_dir)
     if lock is None:
         yield from _by_workers(config, change, wanted, silent)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.cli.node import act_as_owner, ask_workers, is_running
+from gatepost.cli.node import ask_workers, check_state_dir, is_running
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import Told, print_rows, remark
 from gatepost.errors import Unavailable
@@ -114,7 +114,7 @@ def _check_name(config: Config, name: str) -> None:
 def _switch(config: Config, name: str, since: float | None, nothing_to_do: str) -> None:
     from gatepost.state.paused_routes import note_paused
 
-    act_as_owner(config.state_dir)
+    check_state_dir(config.state_dir)
     try:
         is_new = note_paused(config.state_dir, name, since)
     except OSError as error:
