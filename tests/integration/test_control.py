@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gatepost.control import server as server_module
-from gatepost.control.client import Caller, ask, ask_all
+from gatepost.control.client import ask, ask_all
 from gatepost.control.protocol import REQUEST_BYTES, socket_path
 from gatepost.control.server import Control
 from gatepost.errors import ConfigError, Unavailable
@@ -110,6 +110,31 @@ async def test_messages_are_changed_and_those_of_others_are_unknown(start: Start
         assert server.worker.spool.count() == 0
 
 
+async def test_a_drop_that_takes_too_long_is_told_and_still_comes_to_its_end(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_VERB_SECONDS", 0.1)
+    async with controlled(start, route=[NOBODY]) as (server, path):
+        await submit(server)
+        scheduler, spool = server.worker.scheduler, server.worker.spool
+        await until(lambda: not scheduler.in_flight)
+        (entry,) = spool.list()
+        written, remove = asyncio.Event(), spool.remove
+
+        async def slowly(*words: Any) -> Any:
+            await written.wait()
+            return await remove(*words)
+
+        monkeypatch.setattr(spool, "remove", slowly)
+        with pytest.raises(Unavailable, match="could not do it within"):
+            await answer(path, "queue", change="drop", ids=[entry.id], silent=True)
+        scheduler.wake(entry.id)
+        assert not scheduler.in_flight, "it must not be tried now"
+        written.set()
+        await until(lambda: not scheduler.barred)
+        assert spool.count() == 0
+
+
 async def test_a_route_that_is_paused_by_hand_holds_mail_until_it_is_resumed(start: Start, tmp_path: Path) -> None:
     async with controlled(start) as (server, path):
         state = server.worker.config.state_dir
@@ -126,6 +151,9 @@ async def test_a_route_that_is_paused_by_hand_holds_mail_until_it_is_resumed(sta
         note_paused(state, "sandbox", None)
         (row,) = await answer(path, "routes", changed=True, probe="sandbox")
         assert row["state"] == "open"
+        note_paused(state, "gone", 5.0)
+        rows = await answer(path, "routes", changed=True)
+        assert [(row["route"], row["state"]) for row in rows] == [("sandbox", "open"), ("gone", "paused by hand")]
         await until(lambda: server.worker.spool.count() == 0)
         assert RouteChanged("sandbox", "resumed") in server.events
 
@@ -360,33 +388,3 @@ async def test_all_are_asked_at_once_and_who_is_silent_is_named(start: Start, tm
     assert "worker 1 does not answer" in str(answers[1])
     assert "nothing came in time" in str(answers[1])
     assert "No such file" in str(answers[2])
-
-
-@pytest.mark.parametrize(
-    ("octets", "expected"),
-    [
-        (b"", "ended before it had answered"),
-        (b'{"row": 1}\n', "ended before it had answered"),
-        (b"220 mail ESMTP\r\n", "not understood"),
-        (b"x" * 3_000_000, "without end"),
-    ],
-)
-async def test_something_else_that_listens_there_is_told(tmp_path: Path, octets: bytes, expected: str) -> None:
-    path = tmp_path / "worker-0.sock"
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(octets)
-        with contextlib.suppress(OSError):
-            await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_unix_server(talk, str(path))
-    with pytest.raises(Unavailable, match=expected):
-        await answer(path, "status")
-    server.close()
-
-
-def test_nobody_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="worker 3 does not answer"):
-        Caller(tmp_path / "worker-3.sock", {}, 1.0)

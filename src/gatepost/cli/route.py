@@ -53,14 +53,16 @@ def _rows(config: Config) -> tuple[list[dict[str, Any]], list[str]]:
     if is_running(config.state_dir):
         return merged(ask_workers(config, {"verb": "routes"}))
     paused = read_paused(config.state_dir)
+    names: dict[str, str] = {each.name: each.transport for each in config.route}
+    names |= {name: "" for name in paused if name not in names}
     return [
         {
-            "route": each.name,
-            "transport": each.transport,
-            "state": "paused by hand" if each.name in paused else "not running",
+            "route": name,
+            "transport": transport,
+            "state": "paused by hand" if name in paused else "not running",
             "in_flight": 0,
         }
-        for each in config.route
+        for name, transport in names.items()
     ], []
 
 

@@ -84,6 +84,8 @@ def _oldest(worker: Worker) -> float | None:
 def route_states(worker: Worker) -> list[dict[str, Any]]:
     """Return how each route is doing, in their order: the worst that any queue of the worker knows of it."""
     names: dict[str, str] = {each.name: each.transport for each in worker.config.route}
+    for name in worker.paused_routes:
+        names.setdefault(name, "")  # taken out of the configuration since
     for queue in worker.queues:
         for name, gate in queue.scheduler.gates.items():
             if name not in names and (gate.running or not gate.health.is_open):
@@ -162,9 +164,10 @@ async def _queue(context: Context, request: Mapping[str, Any]) -> list[dict[str,
                 return outcome
         return Outcome.UNKNOWN
 
-    # All at once, so that they share a commit.
+    # All at once, so that they share a commit; and to the end, also when nobody waits for it any more: a message must
+    # not be tried while its removal is being written.
     names = [MessageId(each) for each in dict.fromkeys(ids)]
-    outcomes = await asyncio.gather(*[apply(each) for each in names])
+    outcomes = await asyncio.shield(asyncio.gather(*[apply(each) for each in names]))
     return [{"id": each, "outcome": outcome.value} for each, outcome in zip(names, outcomes, strict=True)]
 
 
