@@ -121,7 +121,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
         shutil.copy(unit, folder)
     for name in ("sysinit.target", "basic.target", "shutdown.target", "network-online.target", "sockets.target"):
         (folder / name).write_text("[Unit]\nDescription=stands in\n")
-    for program in ("opt/gatepost/bin/gatepost", "bin/kill"):
+    for program in ("opt/gatepost/bin/gatepost", "bin/sh"):
         (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / program).write_text("#!/bin/sh\n")
         (tmp_path / program).chmod(0o755)
