@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
@@ -72,6 +73,7 @@ class _Child:
     due: float | None = None  # when to start it again
     trouble: str = ""
     hears: bool = True  # of reloads
+    gone: Callable[[], None] = lambda: None  # called when it has ended
 
 
 @dataclass
@@ -112,7 +114,8 @@ class Supervisor:
         self.emit.add(Metrics(board, board.parent))
         for number, folders in enumerate(share(self.config.spool_dir, self.workers)):
             place = Place(number, self.workers, folders, self.loop, os.getpid(), self.leaves_sockets, board, table)
-            self._children.append(_Child(f"worker {number}", self._worker(place)))
+            gone = partial(table.clear, number)
+            self._children.append(_Child(f"worker {number}", self._worker(place), gone=gone))
         if self.admin is not None:
             self._children.append(_Child("admin", self._admin(self.admin, board, os.getpid()), hears=False))
         gc.collect()
@@ -190,6 +193,7 @@ class Supervisor:
                     if child.channel is not None:
                         child.channel.close()
                     child.channel, child.is_ready, child.lives = None, False, False
+                    child.gone()
                     child.trouble = child.trouble or f"{child.name} {_how(status)}"
                     ended.append(child)
 
