@@ -176,6 +176,9 @@ def test_a_route_is_paused_by_hand_also_over_a_restart(server: Gatepost) -> None
     assert run(server, "route", "resume", "box") == (0, "box\n", "")
     wait_for("the message in the box", lambda: list((server.folder / "box").glob("*.eml")))
     assert run(server, "route", "resume", "box") == (1, "", "box: is not paused\n")
+    assert run_json(server, "route", "pause", "box") == {"route": "box", "changed": True, "troubles": []}
+    assert run_json(server, "route", "resume", "box") == {"route": "box", "changed": True, "troubles": []}
+    assert run_json(server, "route", "resume", "box") == {"route": "box", "changed": False, "troubles": []}
 
 
 def test_a_route_that_is_none_is_told_with_those_there_are(server: Gatepost) -> None:

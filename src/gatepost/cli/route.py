@@ -10,7 +10,7 @@ import click
 
 from gatepost.cli.node import ask_workers, check_state_dir, is_running
 from gatepost.cli.options import config_option, json_option
-from gatepost.cli.output import Told, print_rows, remark
+from gatepost.cli.output import Told, print_row, print_rows, remark
 from gatepost.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -86,25 +86,27 @@ def merged(answers: dict[int, list[Any] | Unavailable]) -> tuple[list[dict[str, 
 @route.command()
 @click.argument("name")
 @config_option
-def pause(config: Config, name: str) -> None:
+@json_option
+def pause(config: Config, name: str, as_json: bool) -> None:
     """Let nothing out on the route NAME until it is resumed, also after a restart.
 
     Attempts under way come to their end.  Mail that waits for the route grows no older and does not bounce.
     """
     _check_name(config, name)
-    _switch(config, name, time.time(), f"{name}: is paused by hand already")
+    _switch(config, name, time.time(), f"{name}: is paused by hand already", as_json)
 
 
 @route.command()
 @click.argument("name")
 @config_option
-def resume(config: Config, name: str) -> None:
+@json_option
+def resume(config: Config, name: str, as_json: bool) -> None:
     """Use the route NAME again, and try it at once, also if it was not paused by hand."""
     from gatepost.state.paused_routes import read_paused
 
     if name not in read_paused(config.state_dir):
         _check_name(config, name)
-    _switch(config, name, None, f"{name}: is not paused")
+    _switch(config, name, None, f"{name}: is not paused", as_json)
 
 
 def _check_name(config: Config, name: str) -> None:
@@ -113,29 +115,28 @@ def _check_name(config: Config, name: str) -> None:
         raise Told(f"{name}: is no route; there are: {', '.join(names)}")
 
 
-def _switch(config: Config, name: str, since: float | None, nothing_to_do: str) -> None:
+def _switch(config: Config, name: str, since: float | None, nothing_to_do: str, as_json: bool) -> None:
     from gatepost.state.paused_routes import note_paused
 
     check_state_dir(config.state_dir)
     try:
-        is_new = note_paused(config.state_dir, name, since)
+        is_changed = note_paused(config.state_dir, name, since)
     except OSError as error:
         raise Told(f"{error.filename or config.state_dir}: cannot be written: {error.strerror}") from None
-    if not is_running(config.state_dir):
-        if not is_new:
-            remark(nothing_to_do)
-            raise SystemExit(1)
-        click.echo(name)
-        return
-    # Also if it is not new: somebody may have written it down, and could not tell a worker.
-    before = [] if is_new or since is not None else merged(ask_workers(config, {"verb": "routes"}))[0]
-    is_closed = any(row["route"] == name and row["state"] != "open" for row in before)
-    request = {"verb": "routes", "changed": True, "probe": name if since is None else ""}
-    _, troubles = merged(ask_workers(config, request, changes=True))
-    for trouble in troubles:
-        remark(f"{trouble}; it takes this up at its next start, for it is written down")
-    if is_new or is_closed:
+    troubles: list[str] = []
+    if is_running(config.state_dir):
+        if since is None and not is_changed:
+            before, _ = merged(ask_workers(config, {"verb": "routes"}))
+            is_changed = any(row["route"] == name and row["state"] != "open" for row in before)
+        # Also if nothing is new in the file: somebody may have written it, and could not tell a worker.
+        request = {"verb": "routes", "changed": True, "probe": name if since is None else ""}
+        _, troubles = merged(ask_workers(config, request, changes=True))
+    if as_json:
+        print_row({"route": name, "changed": is_changed, "troubles": troubles}, as_json=True)
+    elif is_changed:
         click.echo(name)
     else:
         remark(nothing_to_do)
-    raise SystemExit(1 if troubles or not (is_new or is_closed) else 0)
+    for trouble in troubles:
+        remark(f"{trouble}; it takes this up at its next start, for it is written down")
+    raise SystemExit(0 if is_changed and not troubles else 1)
