@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost import parts
-from gatepost.errors import SpoolUnavailable
+from gatepost.errors import SpoolUnavailable, StoreUnavailable
 from gatepost.identity.authority import Authority
 from gatepost.listener.limits import Connections
 from gatepost.listener.listener import Listener
@@ -284,6 +284,8 @@ class Worker:
         authority = parts.authority(config, self._keys, self.clock)
         try:
             await authority.refresh()
+            if authority.away:
+                raise StoreUnavailable(f"{', '.join(authority.away)}: cannot be used; see the log")
         except BaseException:
             authority.close()
             raise

@@ -6,6 +6,8 @@ import ipaddress
 import math
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from gatepost.identity.authority import Authority
 from gatepost.identity.bearer import Issuer, TokenVerifier
 from gatepost.identity.jwks import from_file, from_url
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
-from gatepost.identity.stores.sqlite import SqliteStore
+from gatepost.identity.stores.sqlite import SqliteStore, is_current
 from gatepost.identity.verifiers import Argon2
 from gatepost.listener.listener import bind
 from gatepost.listener.tls import KeyPair, read_pair, server_context
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RouteKey",
     "authority",
+    "bring_stores_up",
     "connection_limits",
     "key_pair",
     "login_limits",
@@ -58,6 +61,19 @@ __all__ = [
     "session_limits",
     "tls_context",
 ]
+
+
+def bring_stores_up(config: schema.Config) -> None:
+    """Make each accounts database, or bring it up to date, in a process of its own: this one stays small.
+
+    Raises:
+        ConfigError: one cannot be brought up to date.
+    """
+    for store in config.store:
+        if not is_current(store.path):
+            words = [sys.executable, "-m", "gatepost.identity.migrate", str(store.path)]
+            if subprocess.run(words, check=False).returncode:  # noqa: S603 - our own program, our own words
+                raise ConfigError(f"{store.path}: the accounts database cannot be brought up to date; see above")
 
 
 def authority(config: schema.Config, keys: Keys, clock: Clock) -> Authority:

@@ -34,7 +34,7 @@ from gatepost.observe.board import Board
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ReloadRefused, ServerStarted, ServerStopped, WorkerLost
 from gatepost.observe.metrics import Metrics
-from gatepost.parts import key_pair
+from gatepost.parts import bring_stores_up, key_pair
 from gatepost.spool.layout import share
 from gatepost.state.connections import ConnectionTable
 from gatepost.systemd import notify
@@ -267,6 +267,7 @@ class Supervisor:
             findings = check(config)
             if findings.problems:
                 raise ConfigError(*findings.problems)
+            bring_stores_up(config)
             pair = key_pair(config)
             # For the workers that are forked from now on.
             load_pair(self.context, pair, minimum_version=config.tls.minimum_version)

@@ -328,6 +328,25 @@ class TestReload:
         wait_for("another", lambda: len(server.told("worker started")) == 3)
         server.submit()
 
+    def test_a_new_store_is_made_and_one_that_cannot_be_used_refuses_the_reload(self, server: Server) -> None:
+        text = server.config.read_text()
+        new = server.folder / "new.db"
+        server.config.write_text(f'{text}\n[[store]]\ntype = "sqlite"\npath = "{new}"\n')
+        self.reload(server)
+        assert new.exists()
+        with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
+            server.client()
+        assert caught.value.smtp_code == 535
+        broken = server.folder / "broken.db"
+        broken.write_bytes(b"no database at all, and long enough to be looked at" * 100)
+        server.config.write_text(f'{text}\n[[store]]\ntype = "sqlite"\npath = "{broken}"\n')
+        self.reload(server, refused=True)
+        assert "broken.db" in server.told("reload refused")[-1]["reason"]
+        server.trouble.write_text("")  # what the migration said
+        server.config.write_text(text)
+        self.reload(server)
+        server.submit()
+
     def test_what_needs_a_restart_is_named_and_stays(self, server: Server) -> None:
         text = server.config.read_text()
         server.config.write_text(

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import h11
@@ -108,7 +108,8 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEADER_BYTES)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * _HEADER_BYTES)
+        self._received = 0
         self._transport: asyncio.Transport | None = None
         self._request: h11.Request | None = None
         self._task: asyncio.Task[None] | None = None
@@ -117,8 +118,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the request."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         if len(self._server.connections) >= self._server.connections_limit:
             self._say(_BUSY)
         else:
@@ -138,12 +138,16 @@ class HttpConnection(asyncio.Protocol):
         """Take a piece of the request; what comes after it is passed over."""
         if self._is_answered or self._task is not None:
             return
+        data = data[: _HEADER_BYTES - self._received]
+        self._received += len(data)
         try:
             self._http.receive_data(data)
             self._read()
-        except h11.RemoteProtocolError as error:
             # RFC 6585 §5: 431 for a header that is too long.
-            self._say(_LONG if error.error_status_hint == 431 else _BAD)
+            if self._received == _HEADER_BYTES and self._request is None:
+                self._say(_LONG)
+        except h11.RemoteProtocolError:
+            self._say(_BAD)
 
     def eof_received(self) -> bool:
         """Let a client that has asked, and says no more, hear its answer."""
@@ -179,6 +183,7 @@ class HttpConnection(asyncio.Protocol):
             self._say(_BODY)
         else:
             self._task = asyncio.get_running_loop().create_task(self._find(path))
+            self._task.add_done_callback(_tell_of_trouble)
 
     async def _find(self, path: str) -> None:
         answer = Answer(500, '{"error":"trouble of our own; see the log"}\n')
@@ -237,9 +242,17 @@ def _announces_body(request: h11.Request) -> bool:
 
 def _path(target: bytes) -> str | None:
     """Return the path that is asked for, without its query; None if there is none."""
-    try:
+    text = target.decode("latin-1")
+    if not text.startswith("/"):
         # RFC 9112 §3.2.2: a server takes the absolute form, too.
-        parts = urlsplit(target.decode("ascii"))
-    except ValueError:
-        return None
-    return parts.path if parts.path.startswith("/") else None
+        try:
+            text = urlsplit(text).path
+        except ValueError:
+            return None
+    path = text.partition("?")[0]
+    return path if path.startswith("/") else None
+
+
+def _tell_of_trouble(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a question could not be answered", exc_info=error)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -49,7 +47,7 @@ def serve(config: Config, workers: int | None, loop: str) -> None:
     from gatepost.config.check import check
     from gatepost.cores import cores
     from gatepost.observe.emit import Emitter
-    from gatepost.parts import open_sockets, tls_context
+    from gatepost.parts import bring_stores_up, open_sockets, tls_context
     from gatepost.supervisor import Supervisor
     from gatepost.systemd import assign, inherited_sockets
 
@@ -63,8 +61,7 @@ def serve(config: Config, workers: int | None, loop: str) -> None:
     lock = _lock(config.state_dir)
     sockets = []
     try:
-        for store in config.store:
-            _migrate(store.path)
+        bring_stores_up(config)
         context = tls_context(config)
         log = open_event_log(config, has_thread=False)
         for warning in findings.warnings:
@@ -141,13 +138,3 @@ def _say_who_is_waited_for(trouble: Exception) -> None:
 def _raise_descriptor_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _migrate(path: Path) -> None:
-    """Make the accounts database, or bring it up to date, in a process of its own: this one stays small."""
-    from gatepost.identity.stores.sqlite import is_current
-
-    if not is_current(path):
-        done = subprocess.run([sys.executable, "-m", "gatepost.identity.migrate", str(path)], check=False)  # noqa: S603
-        if done.returncode:
-            raise ConfigError(f"{path}: the accounts database cannot be brought up to date; see above")

@@ -82,6 +82,11 @@ class Authority:
         """Start an attempt."""
         return LoginAttempt(self, peer, mechanism)
 
+    @property
+    def away(self) -> tuple[str, ...]:
+        """Names of the stores that could not be looked at."""
+        return self._offer.away
+
     async def refresh(self) -> None:
         """Notice what has changed in the stores; once before the first session."""
         await self._offer.refresh()

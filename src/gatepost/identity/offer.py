@@ -63,6 +63,11 @@ class Offer:
         """Return what is on offer on *listener*."""
         return self._offered.get(listener, ())
 
+    @property
+    def away(self) -> tuple[str, ...]:
+        """Names of the stores that could not be looked at."""
+        return tuple(self._stores[number].name for number in sorted(self._away))
+
     async def refresh(self) -> bool:
         """Look at the stores that have changed; what was known of one that is away holds on.
 

@@ -15,6 +15,7 @@ import ssl
 from gatepost.errors import ConfigError
 from gatepost.listener.limits import Connections
 from gatepost.model import reply as replies
+from gatepost.model.peer import plain_address
 from gatepost.observe.events import ConnectionRefused, HandshakeFailed
 from gatepost.session.service import Service
 from gatepost.session.smtp import SubmissionSession
@@ -158,10 +159,9 @@ class Listener:
                 self._retry = loop.call_later(_RETRY_SECONDS, self.start)
                 return
             connection.setblocking(False)
-            self._take(connection, peer[0])
+            self._take(connection, plain_address(peer[0]))
 
     def _take(self, connection: socket.socket, address: str) -> None:
-        address = address.removeprefix("::ffff:") if address.startswith("::ffff:") and "." in address else address
         reason = self.connections.enter(address)
         if reason:
             self._turn_away(connection, address, reason)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Peer", "TlsFacts"]
+__all__ = ["Peer", "TlsFacts", "plain_address"]
+
+
+def plain_address(address: str) -> str:
+    """Return an address as people know it: a socket of both families shows an IPv4 client as ``::ffff:192.0.2.1``."""
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from gatepost.errors import Malformed, Misuse, Unavailable
 from gatepost.model import reply as replies
 from gatepost.model.envelope import Transaction
 from gatepost.model.identity import Identity
-from gatepost.model.peer import Peer, TlsFacts
+from gatepost.model.peer import Peer, TlsFacts, plain_address
 from gatepost.model.reply import Reply
 from gatepost.model.verdict import Refuse
 from gatepost.observe.events import CommandRefused, SessionClosed, SessionFailed, SessionOpened, SessionRevoked
@@ -350,7 +350,7 @@ class Conversation(Wire):
         if tls_object is not None:
             cipher = tls_object.cipher() or ("", "", 0)
             tls = TlsFacts(version=tls_object.version() or "", cipher=cipher[0], bits=cipher[2])
-        host, port = (address[0], address[1]) if isinstance(address, tuple) else ("", 0)
+        host, port = (plain_address(address[0]), address[1]) if isinstance(address, tuple) else ("", 0)
         self.peer = Peer(host, port, self.service.listener, tls)
         self.session.peer = address
         self.session.ssl = {"cipher": tls.cipher} if tls else None
