@@ -43,8 +43,12 @@ class Server(Gatepost):
     def client(self) -> smtplib.SMTP:
         """Log in."""
         client = smtplib.SMTP("localhost", self.starttls_port, timeout=20)
-        client.starttls(context=self.authority.client_context())
-        client.login(LOGIN, self.secret)
+        try:
+            client.starttls(context=self.authority.client_context())
+            client.login(LOGIN, self.secret)
+        except BaseException:
+            client.close()
+            raise
         return client
 
     def submit(self) -> None:

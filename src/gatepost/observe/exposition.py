@@ -9,7 +9,8 @@ from itertools import accumulate
 from typing import Final
 
 from gatepost.observe.board import Series
-from gatepost.observe.metrics import FAMILIES, UNCOUNTED, Family, series_of
+from gatepost.observe.families import FAMILIES, UNCOUNTED
+from gatepost.observe.family import Family, series_of
 
 __all__ = ["CONTENT_TYPE", "expose"]
 

@@ -12,7 +12,8 @@ from gatepost.observe import events
 from gatepost.observe.board import Board, Series
 from gatepost.observe.events import Event
 from gatepost.observe.exposition import expose
-from gatepost.observe.metrics import FAMILIES, Metrics
+from gatepost.observe.families import FAMILIES
+from gatepost.observe.metrics import Metrics
 
 DOCS = Path(__file__).parents[3] / "docs" / "operating.md"
 
@@ -46,6 +47,12 @@ def samples(board: Board, gauges: dict[Series, float] | None = None) -> dict[tup
             events.ConnectionRefused("l", "p", "too many connections from this address"),
             "listener_refused_total",
             ("l", "address"),
+            1,
+        ),
+        (
+            events.ConnectionRefused("l", "p", "too many connections a minute from this address"),
+            "listener_refused_total",
+            ("l", "rate"),
             1,
         ),
         (events.ConnectionRefused("l", "p", "192.0.2.7 is banned"), "listener_refused_total", ("l", "other"), 1),
@@ -97,7 +104,7 @@ def samples(board: Board, gauges: dict[Series, float] | None = None) -> dict[tup
         (events.BounceDropped("m", "why"), "queue_bounces_dropped_total", (), 1),
         (events.MessageHeld("m", "why"), "queue_held_total", (), 1),
         (events.RoutePaused("smart", "why", 0.0), "queue_route_pauses_total", ("smart",), 1),
-        (events.LoginsLocked("name", "tim", 10, 60.0), "session_logins_locked_total", ("name",), 1),
+        (events.LoginsLocked("login at home", "tim", 10, 60.0), "session_logins_locked_total", ("login_at_home",), 1),
         (
             events.SessionRevoked("s", "submission", "p", "tim", "c", "", "revoked", "421 4.7.0 bye"),
             "session_revoked_total",
