@@ -1,0 +1,318 @@
+"""Every metric with its meaning, and the events that it is made from: all that exposition and documentation need.
+
+Labels have few values: never an address, a login, or anything else a stranger chooses.  What is a state and no event
+(gauges) is asked for when somebody looks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gatepost.observe.events import (
+    AuditTroubled,
+    BounceDropped,
+    BounceQueued,
+    CommandRefused,
+    ConfigReloaded,
+    ConnectionRefused,
+    HandshakeFailed,
+    LoginFailed,
+    LoginsLocked,
+    LoginSucceeded,
+    MessageAccepted,
+    MessageFinished,
+    MessageHeld,
+    MessageRefused,
+    RecipientDeferred,
+    RecipientDelivered,
+    RecipientFailed,
+    ReloadRefused,
+    RoutePaused,
+    SessionFailed,
+    SessionOpened,
+    SessionRevoked,
+    SpoolTroubled,
+    StateTroubled,
+    WorkerLost,
+)
+from gatepost.observe.family import Family
+
+__all__ = ["FAMILIES", "LOG_LINES_LOST", "UNCOUNTED"]
+
+LOG_LINES_LOST: Final = "gatepost_observe_log_lines_lost_total"
+UNCOUNTED: Final = "gatepost_observe_uncounted_total"
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_WAITS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
+_COMMANDS: Final = frozenset(
+    {"AUTH", "BDAT", "DATA", "EHLO", "EXPN", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS", "VRFY"}
+)
+_CROWDED: Final = {
+    "too many connections": "total",
+    "too many connections from this address": "address",
+    "too many connections a minute from this address": "rate",
+}
+# RFC 3463 §3: the second number of an enhanced status code says what the trouble is with.
+_SUBJECTS: Final = {
+    "1": "address",
+    "2": "mailbox",
+    "3": "system",
+    "4": "network",
+    "5": "protocol",
+    "6": "content",
+    "7": "policy",
+}
+
+
+def _nothing(_event: Any) -> tuple[str, ...]:
+    return ()
+
+
+def _code(reply: str) -> str:
+    """Return the class of a reply, or ``none``."""
+    return f"{reply[0]}xx" if reply[:1] in ("2", "4", "5") and reply[:3].isdecimal() else "none"
+
+
+def _subject(status: str) -> str:
+    _, _, rest = status.partition(".")
+    return _SUBJECTS.get(rest.partition(".")[0], "other")
+
+
+def _tls(text: str) -> str:
+    version = text.partition(" ")[0]
+    return version if version in ("TLSv1.2", "TLSv1.3") else "none"
+
+
+FAMILIES: Final[tuple[Family, ...]] = (
+    Family(
+        "gatepost_listener_sessions_total",
+        "counter",
+        "Connections that came to a session.  listener: its name.",
+        ("listener",),
+        {SessionOpened: lambda event: (event.listener,)},
+    ),
+    Family(
+        "gatepost_listener_refused_total",
+        "counter",
+        "Connections turned away before their first command.  reason: total, address, rate (too many at once in "
+        "all, at once from one address, a minute from one address), other.",
+        ("listener", "reason"),
+        {ConnectionRefused: lambda event: (event.listener, _CROWDED.get(event.reason, "other"))},
+    ),
+    Family(
+        "gatepost_listener_handshake_failures_total",
+        "counter",
+        "TLS handshakes that did not come to their end.",
+        ("listener",),
+        {HandshakeFailed: lambda event: (event.listener,)},
+    ),
+    Family(
+        "gatepost_session_logins_total",
+        "counter",
+        "Logins.  result: success, failed (wrong, in whatever way), unavailable (not judged: locked, or trouble of "
+        "our own).",
+        ("listener", "mechanism", "result"),
+        {
+            LoginSucceeded: lambda event: (event.listener, event.mechanism, "success"),
+            LoginFailed: lambda event: (
+                event.listener,
+                event.mechanism,
+                "unavailable" if event.reply[:1] == "4" else "failed",
+            ),
+        },
+    ),
+    Family(
+        "gatepost_session_tls_logins_total",
+        "counter",
+        "Successful logins by what protected them.  version: TLSv1.2, TLSv1.3, none.",
+        ("version",),
+        {LoginSucceeded: lambda event: (_tls(event.tls),)},
+    ),
+    Family(
+        "gatepost_session_logins_locked_total",
+        "counter",
+        "How often logins were locked after too many failures.  kind: address, network, login, login_at_home.",
+        ("kind",),
+        {LoginsLocked: lambda event: (event.kind.replace(" ", "_"),)},
+    ),
+    Family(
+        "gatepost_session_revoked_total",
+        "counter",
+        "Sessions ended because their login does not count any more.",
+        (),
+        {SessionRevoked: _nothing},
+    ),
+    Family(
+        "gatepost_session_commands_refused_total",
+        "counter",
+        "Commands that got a no.  command: its name, or other; reply: 4xx, 5xx.",
+        ("command", "reply"),
+        {
+            CommandRefused: lambda event: (
+                event.command if event.command in _COMMANDS else "other",
+                _code(event.reply),
+            )
+        },
+    ),
+    Family(
+        "gatepost_session_failures_total",
+        "counter",
+        "Commands that met trouble of our own.",
+        (),
+        {SessionFailed: _nothing},
+    ),
+    Family(
+        "gatepost_session_messages_total",
+        "counter",
+        "Messages after their data.  result: accepted, refused; reply: 2xx, 4xx, 5xx.",
+        ("result", "reply"),
+        {
+            MessageAccepted: lambda _event: ("accepted", "2xx"),
+            MessageRefused: lambda event: ("refused", _code(event.reply)),
+        },
+    ),
+    Family(
+        "gatepost_session_message_bytes_total",
+        "counter",
+        "Octets of the accepted messages.",
+        (),
+        {MessageAccepted: _nothing},
+        lambda event: event.size,
+    ),
+    Family(
+        "gatepost_session_recipients_total",
+        "counter",
+        "Recipients of the accepted messages.",
+        (),
+        {MessageAccepted: _nothing},
+        lambda event: len(event.recipients),
+    ),
+    Family(
+        "gatepost_session_accept_seconds",
+        "histogram",
+        "Time from the end of a message's data to its being kept, just before the 250.",
+        (),
+        {MessageAccepted: _nothing},
+        lambda event: event.seconds,
+        _SECONDS,
+    ),
+    Family(
+        "gatepost_queue_delivered_total",
+        "counter",
+        "Recipients that a next hop took.  route: its name.",
+        ("route",),
+        {RecipientDelivered: lambda event: (event.route,)},
+    ),
+    Family(
+        "gatepost_queue_deferred_total",
+        "counter",
+        "Attempts after which a recipient waits for another.  cause: message, next_hop, route.",
+        ("route", "cause"),
+        {RecipientDeferred: lambda event: (event.route, event.cause.replace("-", "_"))},
+    ),
+    Family(
+        "gatepost_queue_failed_total",
+        "counter",
+        "Recipients given up.  subject (of the enhanced status code): address, mailbox, system, network, protocol, "
+        "content, policy, other.",
+        ("route", "subject"),
+        {RecipientFailed: lambda event: (event.route, _subject(event.status))},
+    ),
+    Family(
+        "gatepost_queue_delivery_seconds",
+        "histogram",
+        "Time from acceptance of a message to delivery of a recipient.",
+        ("route",),
+        {RecipientDelivered: lambda event: (event.route,)},
+        lambda event: event.seconds,
+        _WAITS,
+    ),
+    Family(
+        "gatepost_queue_finished_total",
+        "counter",
+        "Messages of which every recipient is settled.",
+        (),
+        {MessageFinished: _nothing},
+    ),
+    Family(
+        "gatepost_queue_held_total",
+        "counter",
+        "Messages that are not tried any more until somebody releases them.",
+        (),
+        {MessageHeld: _nothing},
+    ),
+    Family("gatepost_queue_bounces_total", "counter", "Bounces made.", (), {BounceQueued: _nothing}),
+    Family(
+        "gatepost_queue_bounces_dropped_total",
+        "counter",
+        "Failed notifications, of which nobody can be told.",
+        (),
+        {BounceDropped: _nothing},
+    ),
+    Family(
+        "gatepost_queue_route_pauses_total",
+        "counter",
+        "How often a route was paused because of its login or its certificate.",
+        ("route",),
+        {RoutePaused: lambda event: (event.route,)},
+    ),
+    Family(
+        "gatepost_spool_troubles_total",
+        "counter",
+        "How often a spool could not be written or read.",
+        (),
+        {SpoolTroubled: _nothing},
+    ),
+    Family(
+        "gatepost_state_troubles_total",
+        "counter",
+        "How often what the workers share could not be written or read.",
+        (),
+        {StateTroubled: _nothing},
+    ),
+    Family(
+        "gatepost_app_reloads_total",
+        "counter",
+        "Reloads of the configuration, in each worker.  result: success, refused.",
+        ("result",),
+        {ConfigReloaded: lambda _event: ("success",), ReloadRefused: lambda _event: ("refused",)},
+    ),
+    Family(
+        "gatepost_supervisor_lost_total",
+        "counter",
+        "Processes of ours that ended and should not have.",
+        (),
+        {WorkerLost: _nothing},
+    ),
+    Family(LOG_LINES_LOST, "counter", "Log lines that could not be written."),
+    Family(
+        "gatepost_observe_audit_troubles_total",
+        "counter",
+        "How often the audit file began to be in trouble.",
+        (),
+        {AuditTroubled: _nothing},
+    ),
+    Family(UNCOUNTED, "counter", "Facts that found no place among the metrics: always 0."),
+    Family(
+        "gatepost_build_info", "gauge", "Always 1.  version: of gatepost; python: of Python.", ("version", "python")
+    ),
+    Family("gatepost_worker_up", "gauge", "Whether a worker answers and accepts.  worker: its number.", ("worker",)),
+    Family("gatepost_worker_generation", "gauge", "Of its configuration, 1 and more with each reload.", ("worker",)),
+    Family("gatepost_session_open", "gauge", "Sessions that are open."),
+    Family("gatepost_queue_messages", "gauge", "Messages in the spools."),
+    Family("gatepost_queue_oldest_seconds", "gauge", "Age of the message that has been in the spools longest."),
+    Family("gatepost_queue_attempts", "gauge", "Attempts at delivery that are under way."),
+    Family(
+        "gatepost_queue_route_open",
+        "gauge",
+        "Whether a route is open in every worker: 0 while it waits for its next hop, or is paused.",
+        ("route",),
+    ),
+    Family("gatepost_spool_free_bytes", "gauge", "Room left on the file system of the spools."),
+    Family("gatepost_spool_reserve_bytes", "gauge", "Room below which new mail is refused."),
+    Family(
+        "gatepost_tls_certificate_expiry_seconds",
+        "gauge",
+        "When the certificate of the listeners ends, in seconds since the epoch.",
+    ),
+)
