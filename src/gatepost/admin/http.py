@@ -120,9 +120,11 @@ class HttpConnection(asyncio.Protocol):
         """Begin to wait for the request."""
         self._transport = cast("asyncio.Transport", transport)
         if len(self._server.connections) >= self._server.connections_limit:
+            # Nobody lingers beyond the limit, whether or not that reaches the client.
             self._say(_BUSY)
-        else:
-            self._wait(self._server.request_seconds, self._time_out)
+            self._transport.close()
+            return
+        self._wait(self._server.request_seconds, self._time_out)
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -142,34 +144,20 @@ class HttpConnection(asyncio.Protocol):
         self._received += len(data)
         try:
             self._http.receive_data(data)
-            self._read()
-            # RFC 6585 §5: 431 for a header that is too long.
-            if self._received == _HEADER_BYTES and self._request is None:
-                self._say(_LONG)
+            event = self._http.next_event()
         except h11.RemoteProtocolError:
             self._say(_BAD)
+            return
+        if isinstance(event, h11.Request):
+            self._request = event
+            self._decide(event)
+        elif self._received == _HEADER_BYTES:
+            # RFC 6585 §5: 431 for a header that is too long.
+            self._say(_LONG)
 
     def eof_received(self) -> bool:
         """Let a client that has asked, and says no more, hear its answer."""
         return self._task is not None and not self._is_answered
-
-    def _read(self) -> None:
-        while (event := self._http.next_event()) is not h11.NEED_DATA:
-            match event:
-                case h11.Request():
-                    self._request = event
-                    if event.method not in _METHODS or _announces_body(event):
-                        break
-                case h11.Data():
-                    break
-                case h11.EndOfMessage():
-                    break
-                case _:
-                    return
-        else:
-            return
-        assert self._request is not None
-        self._decide(self._request)
 
     def _decide(self, request: h11.Request) -> None:
         path = _path(request.target)
