@@ -352,4 +352,13 @@ class TestTheVerb:
         done = CliRunner().invoke(audit, ["verify", str(tmp_path / "nothing")])
         assert done.exit_code == 1
         assert "No such file" in done.stderr
-        assert CliRunner().invoke(audit, ["verify"]).exit_code == 2
+
+    def test_without_a_file_it_is_that_of_the_configuration(self, written: Path, tmp_path: Path) -> None:
+        config = tmp_path / "gatepost.toml"
+        route = '[[route]]\nname = "box"\ntransport = "sandbox"\npath = "box"\n'
+        config.write_text(f'hostname = "mail.example.org"\n{route}[observe]\naudit_file = "{written}"\n')
+        assert CliRunner().invoke(audit, ["verify", "--config", str(config)]).exit_code == 0
+        config.write_text(f'hostname = "mail.example.org"\n{route}')
+        done = CliRunner().invoke(audit, ["verify", "--config", str(config)])
+        assert done.exit_code == 1
+        assert "audit_file: is not set" in done.stderr
