@@ -30,8 +30,9 @@ def audit() -> None:
 def verify(files: tuple[Path, ...], config_path: Path, as_json: bool) -> None:
     """Check that every line is there, in its order, as it was written.
 
-    Without FILE it is the audit file of the configuration.  Several files are one trail that was rotated: name the oldest first.  Exit code 1 says that it is broken; the first
-    broken line is named.  Lines missing at the very end of the newest file are not noticed.
+    Without FILE it is the audit file of the configuration.  Several files are one trail that was rotated: name the
+    oldest first.  Exit code 1 says that it is broken; the first broken line is named.  Lines missing at the very end of
+    the newest file are not noticed.
     """
     from gatepost.observe.verify import verify as check
 
