@@ -1,8 +1,8 @@
 """What to write, gathered into batches: as large as they get without letting a client wait.
 
 A batch is one transaction and one sync, and changes of thread cost more than rows.  While the loop has other work, what
-that brings rides along; once it has none, the batch goes.  Results of deliveries, for which no client waits, go with
-the next message.
+that brings rides along; once it has none, the batch goes, or waits a moment for messages that are just being sent.
+Results of deliveries, for which no client waits, go with the next message.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ __all__ = ["Gathering"]
 # A turn of the loop so short had nothing else to do; longer than this no client waits for others.
 _IDLE_TURN_SECONDS: Final = 30e-6
 _GATHERING_SECONDS: Final = 0.005
+# While others are sending, a message waits for them so long: half as many syncs are worth it to all of them.
+_COMPANY_SECONDS: Final = 0.002
 # Settlements wait for company: so many of them, or so long.
 _RIDE_ALONG: Final = 8
 _RIDE_ALONG_SECONDS: Final = 0.01
@@ -37,11 +39,19 @@ class Gathering:
         self._since = 0.0
         self._turn_began = 0.0
         self._later: asyncio.TimerHandle | None = None
+        self._expected = 0
+        self._is_waiting_for_company = False
+
+    def expect(self, change: int) -> None:
+        """Note that a message is being sent (1), or comes now or not at all (-1)."""
+        self._expected += change
 
     def add(self, change: Change, *, can_wait: bool = False) -> None:
         """Take *change*; if it *can_wait*, for a while longer."""
         self._waiting.append(change)
         if self._is_closing_in:
+            if self._is_waiting_for_company and not self._expected:
+                self.hand_over()
             return
         loop = change.future.get_loop()
         if not can_wait or len(self._waiting) >= _RIDE_ALONG:
@@ -49,7 +59,12 @@ class Gathering:
             self._since = self._turn_began = loop.time()
             loop.call_soon(self._look, loop)
         elif self._later is None:
-            self._later = loop.call_later(_RIDE_ALONG_SECONDS, self.hand_over)
+            self._wait(loop, _RIDE_ALONG_SECONDS)
+
+    def _wait(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        if self._later is not None:
+            self._later.cancel()
+        self._later = loop.call_later(seconds, self.hand_over)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand over if the last turn of the loop did nothing else, or somebody waited long enough."""
@@ -57,14 +72,18 @@ class Gathering:
             return
         now = loop.time()
         if now - self._turn_began < _IDLE_TURN_SECONDS or now - self._since > _GATHERING_SECONDS:
-            self.hand_over()
+            if self._expected and now - self._since < _COMPANY_SECONDS:
+                self._is_waiting_for_company = True
+                self._wait(loop, _COMPANY_SECONDS)
+            else:
+                self.hand_over()
         else:
             self._turn_began = now
             loop.call_soon(self._look, loop)
 
     def hand_over(self) -> None:
         """Hand over what there is now."""
-        self._is_closing_in = False
+        self._is_closing_in = self._is_waiting_for_company = False
         if self._later is not None:
             self._later.cancel()
             self._later = None

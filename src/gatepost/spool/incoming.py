@@ -75,6 +75,7 @@ class SqliteIncoming:
         if self._is_over:
             raise Misuse("a message can be committed once, and not after abort")
         self._is_over = True
+        self._spool.arrived()
         body, inline = self._body, self._inline
         self._inline = bytearray()
         try:
@@ -97,6 +98,7 @@ class SqliteIncoming:
         """Forget it; leaves nothing behind.  Harmless after `commit` and a second time."""
         if not self._is_over:
             self._is_over = True
+            self._spool.arrived()
             self._inline = bytearray()
             if self._body is not None:
                 self._body.abandon()

@@ -132,7 +132,12 @@ class SqliteSpool:
         """
         self._check_open()
         self._room.check()
+        self._gathering.expect(1)
         return SqliteIncoming(self, self._ids.make(), self._bodies, self._inline_bytes)
+
+    def arrived(self) -> None:
+        """Note that a message that was begun is complete, or will not be."""
+        self._gathering.expect(-1)
 
     async def put(self, draft: Draft) -> Receipt:
         """Keep a message of our own; it may use the reserve.
