@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.cli.lockout import failures, unlock
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import print_row, print_rows, remark
 
@@ -34,6 +35,10 @@ _COLUMNS = (
 @click.group()
 def account() -> None:
     """Say who may log in, and as whom they may write."""
+
+
+for _verb in (failures, unlock):
+    account.add_command(_verb)
 
 
 @account.command()
