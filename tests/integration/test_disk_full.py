@@ -186,7 +186,7 @@ def test_a_server_starts_within_the_reserve_and_says_why_it_cannot_start_beyond(
         with server:
             each.wait_for_all()
             assert each.send("refused") == FULL
-        subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(state)], check=True)
         server.log.unlink()
         with pytest.raises(RuntimeError, match="cannot be written"):
             server.start()
