@@ -137,17 +137,19 @@ messages_per_minute = 0
                     name, seed = f"s{number}", self.chance.randrange(1 << 30)
                     words = [self.server.starttls_port, self.authority.ca, LOGIN, self.secret, name, seed]
                     senders.enter_context(self._process(name, HERE / "sender.py", *words))
-                done = 0
                 is_up = True
-                while done < kills or self._accepted() < messages:
+                while len(self.report.deaths) < kills or self._accepted() < messages:
                     time.sleep(self.chance.uniform(0.2, 2 * pause - 0.2))
                     if self.chance.random() < 0.4:
                         is_up = not is_up
                         sink.send_signal(signal.SIGUSR2 if is_up else signal.SIGUSR1)
-                    if done < kills:
+                    if len(self.report.deaths) < kills:
                         self._kill(self.chance.choice(KINDS))
-                        done += 1
-                        print(f"\r{done}/{kills} kills, {self._accepted()} messages", end="", flush=True)
+                        print(
+                            f"\r{len(self.report.deaths)}/{kills} kills, {self._accepted()} messages",
+                            end="",
+                            flush=True,
+                        )
             sink.send_signal(signal.SIGUSR2)
             self._wait_until_empty()
             self._read()
