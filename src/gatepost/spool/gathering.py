@@ -51,7 +51,7 @@ class Gathering:
         self._waiting.append(change)
         if self._is_closing_in:
             if self._is_waiting_for_company and not self._expected:
-                self.hand_over()
+                self._look_again()
             return
         loop = change.future.get_loop()
         if not can_wait or len(self._waiting) >= _RIDE_ALONG:
@@ -59,12 +59,22 @@ class Gathering:
             self._since = self._turn_began = loop.time()
             loop.call_soon(self._look, loop)
         elif self._later is None:
-            self._wait(loop, _RIDE_ALONG_SECONDS)
+            self._wait(loop, _RIDE_ALONG_SECONDS, self.hand_over)
 
-    def _wait(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    def _wait(self, loop: asyncio.AbstractEventLoop, seconds: float, then: Callable[[], None]) -> None:
         if self._later is not None:
             self._later.cancel()
-        self._later = loop.call_later(seconds, self.hand_over)
+        self._later = loop.call_later(seconds, then)
+
+    def _look_again(self) -> None:
+        # Not now: the loop may be busy, and the writer's thread would fight with it for the interpreter.
+        loop = asyncio.get_running_loop()
+        self._is_waiting_for_company = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        self._turn_began = loop.time()
+        loop.call_soon(self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand over if the last turn of the loop did nothing else, or somebody waited long enough."""
@@ -74,7 +84,7 @@ class Gathering:
         if now - self._turn_began < _IDLE_TURN_SECONDS or now - self._since > _GATHERING_SECONDS:
             if self._expected and now - self._since < _COMPANY_SECONDS:
                 self._is_waiting_for_company = True
-                self._wait(loop, _COMPANY_SECONDS)
+                self._wait(loop, _COMPANY_SECONDS, self._look_again)
             else:
                 self.hand_over()
         else:

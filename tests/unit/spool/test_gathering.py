@@ -61,6 +61,7 @@ async def test_a_message_waits_a_moment_for_one_that_is_being_sent(batches: Batc
     assert batches.sizes == []
     batches.gathering.expect(-1)
     batches.add()
+    await batches.until(1)
     assert batches.sizes == [2]
 
 
