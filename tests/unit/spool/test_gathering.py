@@ -54,7 +54,11 @@ async def test_what_comes_in_the_same_turns_of_the_loop_goes_together(batches: B
     assert batches.sizes == [10]
 
 
-async def test_a_message_waits_a_moment_for_one_that_is_being_sent(batches: Batches) -> None:
+async def test_a_message_waits_a_moment_for_one_that_is_being_sent(
+    batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatepost.spool.gathering._COMPANY_SECONDS", 30.0)
+    monkeypatch.setattr("gatepost.spool.gathering._GATHERING_SECONDS", 60.0)
     batches.gathering.expect(1)
     batches.add()
     await asyncio.sleep(0.0005)
@@ -86,7 +90,10 @@ async def test_who_was_expected_and_never_came_is_not_waited_for(batches: Batche
     assert batches.sizes == [1]
 
 
-async def test_results_of_deliveries_wait_for_a_message_or_for_each_other(batches: Batches) -> None:
+async def test_results_of_deliveries_wait_for_a_message_or_for_each_other(
+    batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatepost.spool.gathering._RIDE_ALONG_SECONDS", 30.0)
     batches.add(can_wait=True)
     batches.add(can_wait=True)
     await asyncio.sleep(0.002)
@@ -98,9 +105,12 @@ async def test_results_of_deliveries_wait_for_a_message_or_for_each_other(batche
         batches.add(can_wait=True)
     await batches.until(2)
     assert batches.sizes == [3, 8]
+
+
+async def test_results_of_deliveries_do_not_wait_for_long(batches: Batches) -> None:
     batches.add(can_wait=True)
-    await batches.until(3)
-    assert batches.sizes == [3, 8, 1]
+    await batches.until(1)
+    assert batches.sizes == [1]
 
 
 async def test_what_is_handed_over_early_goes_once(batches: Batches) -> None:
