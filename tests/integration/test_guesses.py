@@ -316,18 +316,17 @@ class Model:
         self.waiting: set[asyncio.Task[Guess | LockedOut]] = set()
         self.judged: list[Guess] = []
         self.failures = 0
+        self.leaving = 0  # whose place may have been seen as taken a moment ago
 
     async def settle(self) -> None:
         if self.waiting:
             await asyncio.wait(self.waiting, timeout=0.02)
-        for task in [each for each in self.waiting if each.done()]:
-            self.waiting.discard(task)
-            answer = task.result()
-            if isinstance(answer, Guess):
-                self.judged.append(answer)
-            else:
-                # Nobody is turned away while there is room.
-                assert self.failures + len(self.judged) >= self.limit, answer
+        answers = [task.result() for task in self.waiting if task.done()]
+        self.waiting = {task for task in self.waiting if not task.done()}
+        self.judged += [answer for answer in answers if isinstance(answer, Guess)]
+        # Nobody is turned away while there is room; who still waits may have its place, and not have heard of it.
+        if any(isinstance(answer, LockedOut) for answer in answers):
+            assert self.failures + len(self.judged) + len(self.waiting) + self.leaving >= self.limit, answers
         assert self.failures + len(self.judged) <= self.limit
 
     async def begin(self, worker: int, login: str) -> None:
@@ -339,6 +338,7 @@ class Model:
         if not self.judged:
             return
         guess = self.judged.pop(number % len(self.judged))
+        self.leaving = how != "failed"
         if how == "failed":
             self.failures += 1
             await guess.failed()
@@ -349,6 +349,7 @@ class Model:
             for each in self.workers:
                 await each.count("")
         await self.settle()
+        self.leaving = 0
 
     async def finish(self) -> None:
         while self.judged or self.waiting:

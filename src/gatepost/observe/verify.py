@@ -137,7 +137,10 @@ class _Chains:
             return f"is said to be of worker {line.worker}, but its chain is of worker {last.worker}"
         if line.previous != last.digest:
             self.breaks.append((place, f"was changed: its hash is another one in {here}, the next of its chain"))
-        return "" if self.newest[line.worker] == line.chain else "comes after the begin of a later chain"
+        # A worker whose begin was changed is not known by it.
+        return (
+            "" if self.newest.get(line.worker, line.chain) == line.chain else "comes after the begin of a later chain"
+        )
 
 
 def verify(files: Iterable[tuple[str, Iterable[bytes]]]) -> Verdict:

@@ -200,3 +200,10 @@ def test_no_changed_octet_in_the_middle_goes_unnoticed(number: int, data: st.Dat
     lines[number] = bytes(line)
     verdict = check(lines)
     assert verdict.first is not None or verdict.continued
+
+
+def test_a_begin_whose_worker_was_changed_is_a_break() -> None:
+    lines = two_workers()
+    for octet in b"123456789":
+        changed = [lines[0].replace(b'"worker":0', b'"worker":' + bytes([octet]), 1), *lines[1:]]
+        assert check(changed).first is not None
