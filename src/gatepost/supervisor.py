@@ -150,7 +150,12 @@ class Supervisor:
 
     def _start(self, child: _Child) -> None:
         here, there = Channel.pair()
-        process = os.fork()
+        try:
+            process = os.fork()
+        except OSError:
+            here.close()
+            there.close()
+            raise
         if process == 0:
             self._be(child, here, there)
         there.close()
@@ -240,7 +245,15 @@ class Supervisor:
             for child in self._children:
                 self._listen(child)
                 if child.due is not None and child.due <= time.monotonic():
-                    self._start(child)
+                    self._start_again(child)
+
+    def _start_again(self, child: _Child) -> None:
+        try:
+            self._start(child)
+        except OSError as error:
+            # Out of memory, processes or descriptors: those that live go on, and this one is tried again.
+            child.due = time.monotonic() + _PAUSES[-1]
+            _log.error("cannot start a process", extra={"problem": error.strerror, "name_of_it": child.name})
 
     def _next_signal(self, seconds: float | None) -> int:
         if seconds is None:
