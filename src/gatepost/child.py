@@ -7,8 +7,8 @@ parent: a terminal sends it to all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
-import gc
 import logging
 import os
 import signal
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from gatepost.config.schema import Config
 
-__all__ = ["STDOUT", "Place", "die_with", "live", "loop_factory", "name_process", "open_event_log"]
+__all__ = ["STDOUT", "Place", "die_with", "live", "loop_factory", "name_process", "open_event_log", "prefer_throughput"]
 
 STDOUT: Final = 1
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
@@ -77,7 +77,7 @@ def live(
     die_with(place.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    gc.unfreeze()
+    prefer_throughput()
     log = open_event_log(config)
     metrics = Metrics(place.board, place.number)
     log.count_lost_with(metrics.count_lost_lines)
@@ -229,6 +229,16 @@ def die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
     if os.getppid() != parent:
         os._exit(1)
+
+
+def prefer_throughput() -> None:
+    """Let this process work on while others become ready; its share of the time stays the same.
+
+    Each octet we send wakes somebody, and the kernel would let them, or another worker, run at once in our place: with
+    two workers on two cores that was nine times a message, a tenth of the time.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not everywhere, and not everywhere allowed
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _prctl(option: int, argument: int | bytes) -> None:

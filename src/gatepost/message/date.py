@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
+from functools import lru_cache
 
 from gatepost.message.comments import without_comments
 
@@ -28,6 +30,11 @@ _DATE = re.compile(
 
 def format_date(now: float) -> str:
     """Print seconds since the epoch as a date in UTC."""
+    return _format(math.floor(now))
+
+
+@lru_cache(maxsize=8)  # a thousand messages have the same second
+def _format(now: int) -> str:
     year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(now)
     # RFC 5321 §4.4: a numeric offset, not the name of a zone.
     return f"{_DAYS[weekday]}, {day} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} +0000"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from gatepost.errors import Malformed
+from gatepost.model.value import value
 
 __all__ = ["FIELD_LIMIT", "Field", "Header", "bad_header", "parse_header"]
 
@@ -46,7 +46,7 @@ class Field(NamedTuple):
         return body.replace(b"\r\n", b"").strip(b" \t")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Header:
     """The fields of a header section, in their order.  Names are asked for in lower case."""
 

@@ -8,7 +8,6 @@ Date or Message-ID are left out; a Date or Message-ID of ours goes to the end.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from gatepost.errors import Malformed
 from gatepost.message.comments import without_comments
@@ -17,6 +16,7 @@ from gatepost.message.headers import Field, Header, bad_header, parse_header
 from gatepost.message.originator import parse_originator
 from gatepost.message.trace import Stamp, received
 from gatepost.model.address import Mailbox, is_qualified
+from gatepost.model.value import value
 
 __all__ = ["RECEIVED_LIMIT", "Examined", "Prepared", "examine", "prepare"]
 
@@ -40,7 +40,7 @@ _MESSAGE_ID = re.compile(
 _MESSAGE_ID_LIMIT = 996
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Examined:
     """What the client's header says.
 
@@ -63,7 +63,7 @@ class Examined:
     received_count: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Prepared:
     """A header section ready for the spool.
 

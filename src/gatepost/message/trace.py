@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gatepost.message.date import format_date
 from gatepost.model.address import Mailbox
+from gatepost.model.value import value
 
 __all__ = ["Stamp", "protocol_word", "received"]
 
 _COLUMNS = 78
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Stamp:
     """What we know about a message when it is prepared.
 

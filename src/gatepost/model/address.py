@@ -104,11 +104,16 @@ class Mailbox:
     Args:
         local: local part, without quotes and escapes.
         domain: domain or address literal, as given.
+
+    Attributes:
+        ascii_domain: the domain in A-labels, in lower case.
+        is_ascii: whether it can be written without SMTPUTF8 (RFC 6531 §3.2).
     """
 
     local: str
     domain: str
     ascii_domain: str = field(init=False, repr=False)
+    is_ascii: bool = field(init=False, repr=False)
     _text: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -117,7 +122,9 @@ class Mailbox:
         if _DOT_STRING_RE.fullmatch(local) is None:
             escaped = local.replace("\\", "\\\\").replace('"', '\\"')
             local = f'"{escaped}"'
-        object.__setattr__(self, "_text", f"{local}@{self.domain}")
+        text = f"{local}@{self.domain}"
+        object.__setattr__(self, "is_ascii", text.isascii())
+        object.__setattr__(self, "_text", text)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mailbox):
@@ -129,11 +136,6 @@ class Mailbox:
 
     def __str__(self) -> str:
         return self._text
-
-    @property
-    def is_ascii(self) -> bool:
-        """Whether it can be written without SMTPUTF8 (RFC 6531 §3.2)."""
-        return self.local.isascii() and self.domain.isascii()
 
     def in_ascii(self) -> Mailbox:
         """Return it with its domain in A-labels where that makes it ASCII; the same otherwise (RFC 6531 §3.2)."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+
+from gatepost.model.value import value
 
 __all__ = ["Cause", "Deferred", "Delivered", "Failed", "RemoteReply", "Result"]
 
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s|$)")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RemoteReply:
     """What a next hop said, or what we say in its place when it said nothing.
 
@@ -52,7 +53,7 @@ class Cause(enum.Enum):
     ROUTE = "route"  # our login or its certificate: never bounced, the clock stands still
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Delivered:
     """The next hop took responsibility."""
 
@@ -60,7 +61,7 @@ class Delivered:
     next_hop: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Deferred:
     """Not now: try again.
 
@@ -77,7 +78,7 @@ class Deferred:
     is_doubtful: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Failed:
     """Never: its sender must be told."""
 

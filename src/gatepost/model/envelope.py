@@ -9,6 +9,7 @@ from typing import NewType
 from gatepost.model.address import Mailbox
 from gatepost.model.identity import Identity
 from gatepost.model.peer import Peer
+from gatepost.model.value import value
 
 __all__ = ["Body", "Envelope", "MessageId", "Receipt", "Recipient", "Transaction"]
 
@@ -23,7 +24,7 @@ class Body(enum.Enum):
     EIGHT_BIT = "8BITMIME"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Recipient:
     """One forward-path, and what the client asked for with it."""
 
@@ -33,7 +34,7 @@ class Recipient:
         return str(self.mailbox)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Envelope:
     """Everything but the content.
 

@@ -111,6 +111,11 @@ class Identity:
 
     def may_send_as(self, mailbox: Mailbox) -> bool:
         """Tell whether it may write as *mailbox*."""
-        return any(each.matches(mailbox) for each in self.senders) and (
-            not self.only_senders or any(each.matches(mailbox) for each in self.only_senders)
-        )
+        return _covers(self.senders, mailbox) and (not self.only_senders or _covers(self.only_senders, mailbox))
+
+
+def _covers(patterns: tuple[SenderPattern, ...], mailbox: Mailbox) -> bool:
+    for each in patterns:  # noqa: SIM110 - any() would make a generator, for each message twice
+        if each.matches(mailbox):
+            return True
+    return False

@@ -28,6 +28,9 @@ class TlsFacts:
     bits: int
     server_name: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.version} {self.cipher}"
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from gatepost.model.envelope import Receipt
 
@@ -18,6 +19,26 @@ _TEXT = re.compile(r"[\t\x20-\x7e]*")
 
 # RFC 2034 §4: no enhanced code in the greeting, in EHLO and HELO replies, and in 3yz replies.
 _BARE = frozenset({220, 250, 334, 354})
+
+
+@lru_cache(maxsize=256)
+def _starts(code: int, enhanced: str | None) -> tuple[str, str]:
+    """Return how the lines of a reply start, and how the last one does; raise ValueError if the codes disagree."""
+    if not 200 <= code <= 599:
+        raise ValueError(f"basic code {code}")
+    mark = ""
+    if enhanced is None:
+        if code not in _BARE:
+            raise ValueError(f"{code} needs an enhanced code")
+    else:
+        match = _ENHANCED.fullmatch(enhanced)
+        # RFC 2034 §4: the class digit of the enhanced code matches the first digit of the basic code.
+        if match is None or match[1] != str(code)[0]:
+            raise ValueError(f"enhanced code {enhanced} with {code}")
+        # RFC 2034 §4: the enhanced code stands on each line.
+        mark = f"{enhanced} "
+    # RFC 5321 §4.2.1: hyphen after the code on all lines but the last.
+    return f"{code}-{mark}", f"{code} {mark}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +60,10 @@ class Reply:
     _wire: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not 200 <= self.code <= 599:
-            raise ValueError(f"basic code {self.code}")
-        if self.enhanced is None:
-            if self.code not in _BARE:
-                raise ValueError(f"{self.code} needs an enhanced code")
-        else:
-            match = _ENHANCED.fullmatch(self.enhanced)
-            # RFC 2034 §4: the class digit of the enhanced code matches the first digit of the basic code.
-            if match is None or match[1] != str(self.code)[0]:
-                raise ValueError(f"enhanced code {self.enhanced} with {self.code}")
-        if not self.lines or not all(_TEXT.fullmatch(line) for line in self.lines):
+        if not self.lines or None in [_TEXT.fullmatch(line) for line in self.lines]:
             raise ValueError("text must be printable ASCII, one line at least")
-        # RFC 5321 §4.2.1: hyphen after the code on all lines but the last.
-        # RFC 2034 §4: the enhanced code stands on each line.
-        mark = f"{self.enhanced} " if self.enhanced else ""
-        last = len(self.lines) - 1
-        wire = "".join(
-            f"{self.code}{' ' if number == last else '-'}{mark}{line}\r\n" for number, line in enumerate(self.lines)
-        )
+        more, last = _starts(self.code, self.enhanced)
+        wire = "".join([f"{more}{line}\r\n" for line in self.lines[:-1]]) + f"{last}{self.lines[-1]}\r\n"
         object.__setattr__(self, "_wire", wire.encode("ascii"))
 
     @classmethod

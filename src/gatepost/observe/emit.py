@@ -18,16 +18,28 @@ class Emitter:
     """Calls its listeners in order, at once, in the caller's thread."""
 
     def __init__(self, *listeners: Listener) -> None:
-        self._listeners: tuple[Listener, ...] = listeners
+        self._listeners: list[tuple[Listener, type[Event]]] = [(each, Event) for each in listeners]
+        self._of_kind: dict[type[Event], tuple[Listener, ...]] = {}
 
     def __call__(self, event: Event) -> None:
         """Tell every listener; one that raises is logged and left behind."""
-        for listener in self._listeners:
+        kind = event.__class__
+        for listener in self._of_kind[kind] if kind in self._of_kind else self._find(kind):
             try:
                 listener(event)
             except Exception:  # noqa: BLE001 - one of the three places: a listener must not break a sender
                 _log.exception("an event listener failed")
 
-    def add(self, listener: Listener) -> None:
-        """Let *listener* hear of everything from now on."""
-        self._listeners = (*self._listeners, listener)
+    def _find(self, kind: type[Event]) -> tuple[Listener, ...]:
+        found = self._of_kind[kind] = tuple([each for each, wanted in self._listeners if issubclass(kind, wanted)])
+        return found
+
+    def add(self, listener: Listener, wanted: type[Event] = Event) -> None:
+        """Let *listener* hear of everything from now on, or of one kind of event."""
+        self._listeners.append((listener, wanted))
+        self._of_kind.clear()
+
+    def remove(self, listener: Listener) -> None:
+        """Let *listener* hear of nothing more."""
+        self._listeners = [each for each in self._listeners if each[0] != listener]
+        self._of_kind.clear()

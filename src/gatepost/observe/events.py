@@ -18,9 +18,9 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from gatepost.model.value import value
 from gatepost.observe.event import Event, Level
 from gatepost.observe.node_events import (
     AuditResumed,
@@ -91,7 +91,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ConnectionRefused(Event):
     """A connection was turned away before its first command."""
 
@@ -101,7 +101,7 @@ class ConnectionRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HandshakeFailed(Event):
     """A TLS handshake did not come to its end."""
 
@@ -112,7 +112,7 @@ class HandshakeFailed(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionOpened(Event):
     """A client is on the line."""
 
@@ -123,7 +123,7 @@ class SessionOpened(Event):
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionRevoked(Event):
     """A session was ended because its login does not count any more; *reason* is what the client never hears."""
 
@@ -139,7 +139,7 @@ class SessionRevoked(Event):
     reply: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionClosed(Event):
     """A client is gone."""
 
@@ -152,7 +152,7 @@ class SessionClosed(Event):
     messages: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoginSucceeded(Event):
     """Somebody proved who they are."""
 
@@ -169,7 +169,7 @@ class LoginSucceeded(Event):
     client: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoginFailed(Event):
     """Somebody did not; *reason* is the true one, which the client never hears."""
 
@@ -186,7 +186,7 @@ class LoginFailed(Event):
     reply: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoginsLocked(Event):
     """So many logins failed that no more are judged from an address or a network, or with a name, for a while."""
 
@@ -198,7 +198,7 @@ class LoginsLocked(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CommandRefused(Event):
     """A command got a 4yz or 5yz reply."""
 
@@ -211,7 +211,7 @@ class CommandRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionFailed(Event):
     """A command met trouble of our own."""
 
@@ -224,7 +224,7 @@ class SessionFailed(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MessageAccepted(Event):
     """A message is kept, and its client was told so."""
 
@@ -242,7 +242,7 @@ class MessageAccepted(Event):
     seconds: float = 0.0  # since its last octets came
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MessageRefused(Event):
     """A message was refused after its data."""
 

@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import structlog
 
@@ -22,6 +23,15 @@ LogFormat = Literal["json", "text"]
 
 _RANK: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _TIMES: Final = frozenset({"due", "until"})  # fields of events that are seconds since the epoch
+_SHOWN_AS_THEY_ARE: Final = frozenset({"str", "int", "bool", "tuple[str, ...]"})
+
+
+class _Shape(NamedTuple):
+    """How to write a kind of event: its fields, what reads them all, and those that need a look."""
+
+    names: tuple[str, ...]
+    values: attrgetter[tuple[Any, ...]]
+    others: tuple[str, ...]
 
 
 class LineWriter(Protocol):
@@ -62,28 +72,29 @@ class EventLog:
         self._rank = _RANK[level]
         self._line = json_line if form == "json" else text_line
         self._stamp = Stamp(now)
-        self._names: dict[type[Event], tuple[str, ...] | None] = {}
-        self._floats: dict[type[Event], tuple[str, ...]] = {}
+        self._shapes: dict[type[Event], _Shape | None] = {}
 
     def __call__(self, event: Event) -> None:
         """Write the line of *event*, if it is loud enough."""
-        kind = type(event)
-        try:
-            names = self._names[kind]
-        except KeyError:
-            names = self._learn(kind)
-        if names is not None:
-            rest = {name: getattr(event, name) for name in names}
-            for name in self._floats[kind]:
-                rest[name] = instant(rest[name]) if name in _TIMES else showable(rest[name])
-            self._write(self._line(self._stamp(), event.level, event.name, rest))
+        kind = event.__class__
+        shape = self._shapes[kind] if kind in self._shapes else self._learn(kind)
+        if shape is not None:
+            rest: dict[str, Any] = dict(zip(shape.names, shape.values(event), strict=False))
+            for name in shape.others:
+                value = rest[name]
+                rest[name] = instant(value) if name in _TIMES else showable(value)
+            self._write(self._line(self._stamp(), kind.level, kind.name, rest))
 
-    def _learn(self, kind: type[Event]) -> tuple[str, ...] | None:
+    def _learn(self, kind: type[Event]) -> _Shape | None:
         """Note the fields of a kind of event; None if it is not loud enough."""
-        names = tuple(field.name for field in fields(kind)) if _RANK[kind.level] >= self._rank else None
-        self._names[kind] = names
-        self._floats[kind] = tuple(field.name for field in fields(kind) if field.type in (float, "float"))
-        return names
+        shape = None
+        if _RANK[kind.level] >= self._rank:
+            names = tuple(each.name for each in fields(kind))
+            others = tuple(each.name for each in fields(kind) if each.type not in _SHOWN_AS_THEY_ARE)
+            # Two names more, so that the getter gives a tuple whatever their number.
+            shape = _Shape(names, attrgetter(*names, "name", "level"), others)
+        self._shapes[kind] = shape
+        return shape
 
     def line(self, level: str, event: str, rest: Mapping[str, object]) -> str:
         """Return a line of the same shape that is not made from an event."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from gatepost.model.value import value
 from gatepost.observe.event import Event, Level
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ServerStarted(Event):
     """All listeners of all workers accept."""
 
@@ -31,7 +31,7 @@ class ServerStarted(Event):
     listeners: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ServerStopped(Event):
     """Nothing runs any more."""
 
@@ -39,7 +39,7 @@ class ServerStopped(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkerStarted(Event):
     """A worker accepts."""
 
@@ -47,7 +47,7 @@ class WorkerStarted(Event):
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkerStopped(Event):
     """A worker came to its end as it should."""
 
@@ -56,7 +56,7 @@ class WorkerStopped(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkerLost(Event):
     """A process of ours ended that should not have; another takes its place after a pause, in seconds."""
 
@@ -68,7 +68,7 @@ class WorkerLost(Event):
     pause: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ConfigReloaded(Event):
     """A worker goes on with a new configuration."""
 
@@ -78,7 +78,7 @@ class ConfigReloaded(Event):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ReloadRefused(Event):
     """A new configuration cannot be used: the old one stays in force."""
 
@@ -88,7 +88,7 @@ class ReloadRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SpoolTroubled(Event):
     """The spool cannot be written or read."""
 
@@ -97,7 +97,7 @@ class SpoolTroubled(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AuditTroubled(Event):
     """The audit file cannot be written; facts are counted until it can."""
 
@@ -106,7 +106,7 @@ class AuditTroubled(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AuditResumed(Event):
     """The audit file can be written again; so many facts are missing there."""
 
@@ -115,7 +115,7 @@ class AuditResumed(Event):
     lost: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StateTroubled(Event):
     """What the processes of the node share cannot be written or read: limits and quotas may not hold meanwhile."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from gatepost.model.value import value
 from gatepost.observe.event import Event, Level
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RecipientDelivered(Event):
     """A next hop took responsibility for a recipient."""
 
@@ -38,7 +38,7 @@ class RecipientDelivered(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RecipientDeferred(Event):
     """A recipient waits for another attempt."""
 
@@ -54,7 +54,7 @@ class RecipientDeferred(Event):
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RecipientFailed(Event):
     """A recipient is given up."""
 
@@ -70,7 +70,7 @@ class RecipientFailed(Event):
     status: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MessageFinished(Event):
     """Every recipient of a message is settled, and it is gone from the spool."""
 
@@ -80,7 +80,7 @@ class MessageFinished(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BounceQueued(Event):
     """A sender will be told that a recipient failed."""
 
@@ -90,7 +90,7 @@ class BounceQueued(Event):
     recipient: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BounceDropped(Event):
     """Nobody can be told: the failed message was itself a notification."""
 
@@ -100,7 +100,7 @@ class BounceDropped(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RoutePaused(Event):
     """A route is not tried for a while: its login or its certificate is in trouble."""
 
@@ -111,7 +111,7 @@ class RoutePaused(Event):
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RouteResumed(Event):
     """A paused route works again."""
 
@@ -119,7 +119,7 @@ class RouteResumed(Event):
     route: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MessageHeld(Event):
     """A message is not tried any more until somebody releases it."""
 
@@ -130,7 +130,7 @@ class MessageHeld(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MessageChanged(Event):
     """Somebody held, released or retried a message; *change* says which."""
 
@@ -140,7 +140,7 @@ class MessageChanged(Event):
     change: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MessageDropped(Event):
     """Somebody dropped a message for those recipients that still waited; *bounce* tells its sender, if it is told."""
 
@@ -153,7 +153,7 @@ class MessageDropped(Event):
     bounce: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RouteChanged(Event):
     """Somebody paused or resumed a route, or it was found paused at a start; *change* says which."""
 

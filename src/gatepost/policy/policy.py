@@ -18,6 +18,8 @@ class Stage(enum.Enum):
     RCPT = "rcpt"  # for each RCPT; the recipient is `Transaction.pending`
     HEADER = "header"  # the header section is known, before the message is kept
 
+    __hash__ = object.__hash__  # that of Enum is Python, and asked three times a message
+
 
 class Policy(Protocol):
     """One rule.

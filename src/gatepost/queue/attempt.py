@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from gatepost.errors import Misuse, SpoolUnavailable
 from gatepost.model.clock import Clock
 from gatepost.model.delivery import Cause, Deferred, Failed, RemoteReply, Result
 from gatepost.model.envelope import Recipient
+from gatepost.model.value import value
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.grouping import is_left_over
 from gatepost.relay.transport import Delivery, Transport
@@ -31,7 +32,7 @@ _NOTIFICATION = "the message was itself a notification"
 _TOO_OLD = "4.4.7"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outcome:
     """What an attempt came to.
 

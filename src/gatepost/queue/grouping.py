@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from gatepost.model.delivery import Cause, Deferred, Delivered, RemoteReply, Result
 from gatepost.model.envelope import Envelope, Recipient
+from gatepost.model.value import value
 from gatepost.relay.transport import Delivery, Transport
 
 __all__ = ["NO_ROUTE", "Group", "Route", "Routes", "group", "is_left_over"]
@@ -60,7 +60,7 @@ class _Nowhere:
 NO_ROUTE = _Nowhere()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Group:
     """Recipients that go together.
 

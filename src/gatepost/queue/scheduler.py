@@ -301,12 +301,13 @@ class Scheduler:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("what came of an attempt was not written down", exc_info=error)
-        for gate in sorted([gate for gate in self.gates.values() if gate.waiting], key=attrgetter("running")):
+        waiting = [gate for gate in self.gates.values() if gate.waiting]
+        for gate in sorted(waiting, key=attrgetter("running")) if len(waiting) > 1 else waiting:
             self._admit_waiting(gate)
         if not self._has_room():
             return
         now = self._clock.now()
-        if self._is_full or any(gate.wants_more(now) for gate in self.gates.values()):
+        if self._is_full or True in [gate.wants_more(now) for gate in self.gates.values()]:
             self._poked.set()
 
     # Trying.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from gatepost.model.delivery import Result
 from gatepost.model.envelope import Envelope, MessageId, Recipient
+from gatepost.model.value import value
 
 __all__ = ["Content", "Delivery", "Transport"]
 
@@ -28,7 +28,7 @@ class Content(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Delivery:
     """One message for some of its recipients, all at one next hop.
 

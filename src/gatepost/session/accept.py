@@ -60,9 +60,9 @@ async def _keep(
     service = session.service
     peer = session.peer
     recipients = tuple(transaction.recipients)
-    addresses_are_ascii = all(each.mailbox.is_ascii for each in recipients) and (
-        transaction.reverse_path is None or transaction.reverse_path.is_ascii
-    )
+    addresses_are_ascii = (transaction.reverse_path is None or transaction.reverse_path.is_ascii) and False not in [
+        each.mailbox.is_ascii for each in recipients
+    ]
     prepared = prepare(
         examined,
         Stamp(
@@ -73,7 +73,7 @@ async def _keep(
                 tls=peer.tls is not None, authenticated=session.identity is not None, smtputf8=transaction.smtputf8
             ),
             unique=f"{incoming.id}.{secrets.token_hex(8)}" if examined.message_id is None else "",
-            tls=f"{peer.tls.version} {peer.tls.cipher}" if peer.tls else "",
+            tls=str(peer.tls or ""),
             # RFC 5321 §7.2: with more than one recipient, naming them would show blind copies.
             recipient=recipients[0].mailbox if len(recipients) == 1 else None,
         ),

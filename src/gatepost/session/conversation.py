@@ -36,6 +36,8 @@ _log = logging.getLogger("gatepost.session")
 _AT_REST = 1.0
 # Commands that wait for nobody, unless a policy does.
 _AT_ONCE = frozenset({b"EHLO", b"MAIL", b"RCPT", b"RSET", b"NOOP"})
+# Commands as most clients write them.
+_USUAL = {name.encode(): name for name in ("EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT")}
 
 
 class Conversation(Wire):
@@ -63,9 +65,10 @@ class Conversation(Wire):
     ) -> None:
         super().__init__(loop or asyncio.get_running_loop())
         self.service = service
-        self.hooks = Hooks(handler)
+        hooks = Hooks(handler)
+        self.hooks = hooks or None
         self.event_handler = handler
-        if service.authority is None and "DATA" not in self.hooks:
+        if service.authority is None and "DATA" not in hooks:
             raise ValueError("a session without an authority needs a handler with handle_DATA")
         self.hostname = service.hostname
         self.id = next(service.names)
@@ -134,16 +137,15 @@ class Conversation(Wire):
                 break
             await self._answer_line(line)
 
-    def _answers_at_once(self) -> bool:
+    def _answers_at_once(self, data: bytes) -> bool:
         # Most commands wait for nobody.  Woken for each, the task would cost more than their answers.
-        buffer = self._buffer
-        end = buffer.find(b"\n")
+        end = data.find(b"\n")
         if (
-            end != len(buffer) - 1  # a group of commands, or half a line
+            end != len(data) - 1  # a group of commands, or half a line
             or end >= LINE_LIMIT
             or self._discarding
-            or bytes(buffer[:4]).upper() not in _AT_ONCE
-            or buffer[4] not in b" \r\n"  # an unknown command may end the session, which is the task's to do
+            or data[:4].upper() not in _AT_ONCE
+            or data[4] not in b" \r\n"  # an unknown command may end the session, which is the task's to do
             or self._is_writing_paused
             or self.hooks
             or self.service.is_draining
@@ -151,11 +153,8 @@ class Conversation(Wire):
             or (self.identity is None and self._before_login >= self.service.limits.commands_before_login)
         ):
             return False
-        line = bytes(buffer[: end - 1 if buffer.endswith(b"\r\n") else end])
-        buffer.clear()
-        self._searched = 0
         self._before_login += self.identity is None
-        answering = self._answer_line(line)
+        answering = self._answer_line(data[: end - 1 if data.endswith(b"\r\n") else end])
         try:
             answering.send(None)
         except StopIteration:
@@ -178,7 +177,7 @@ class Conversation(Wire):
     async def _answer_line(self, line: bytes) -> None:
         """Answer one command."""
         name, _, rest = line.partition(b" ")
-        command = name.upper().decode("ascii", "replace").rstrip()
+        command = _USUAL.get(name) or name.upper().decode("ascii", "replace").rstrip()
         method = self.commands.get(command)
         service = self.service
         no = refusal(
@@ -358,7 +357,8 @@ class Conversation(Wire):
     def forget_transaction(self) -> None:
         """Go back to before MAIL."""
         self.transaction = None
-        self.envelope = HandlerEnvelope()
+        if self.hooks:
+            self.envelope = HandlerEnvelope()
         self.state = min(self.state, State.GREETED)
 
     def forget_everything(self) -> None:

@@ -164,7 +164,7 @@ def _succeed(session: Conversation, identity: Identity, mechanism: Mechanism) ->
             credential=identity.credential,
             label=identity.label,
             mechanism=mechanism.name,
-            tls=f"{peer.tls.version} {peer.tls.cipher}" if peer.tls else "",
+            tls=str(peer.tls or ""),
             client=(session.session.host_name or "")[:_NAME_LIMIT],
         )
     )

@@ -69,10 +69,11 @@ async def mail(session: Conversation, argument: str) -> None:
     if session.answer(answer, replies.SENDER_OK):
         session.transaction = transaction
         session.state = State.MAIL
-        session.envelope.smtp_utf8 = wanted.smtputf8
-        if answer is None:
-            session.envelope.mail_from = str(mailbox or "")
-            session.envelope.mail_options = text.split()
+        if session.hooks:
+            session.envelope.smtp_utf8 = wanted.smtputf8
+            if answer is None:
+                session.envelope.mail_from = str(mailbox or "")
+                session.envelope.mail_options = text.split()
 
 
 async def recipient(session: Conversation, argument: str) -> None:
@@ -105,7 +106,7 @@ async def recipient(session: Conversation, argument: str) -> None:
     if session.answer(answer, replies.RECIPIENT_OK):
         transaction.recipients.append(pending)
         session.state = State.RCPT
-        if answer is None:
+        if session.hooks and answer is None:
             session.envelope.rcpt_tos.append(str(mailbox))
 
 
@@ -136,7 +137,7 @@ async def data(session: Conversation, argument: str) -> None:
         session.patience = service.limits.data_patience
         await session.read_data(reader, incoming)
         receipt = await accept(session, transaction, reader, incoming)
-        if receipt is not None and "DATA" in session.hooks:
+        if receipt is not None and session.hooks and "DATA" in session.hooks:
             await session.hooks.take(session, receipt)
         elif receipt is not None:
             session.reply(Reply.queued(receipt))

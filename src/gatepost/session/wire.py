@@ -83,11 +83,12 @@ class Wire(SMTP):
         self.received_at = self.loop.time()
         reader = self._data
         if reader is None:
+            if self._is_prompting and not self._buffer and self._answers_at_once(data):
+                return
             self._buffer += data
             if len(self._buffer) > _BUFFER_LIMIT:
                 self._pause_reading()
-            if not (self._is_prompting and self._answers_at_once()):
-                self._wake()
+            self._wake()
             return
         rest = reader.feed(data)
         if reader.fault is not None and self._backlog is not None:
@@ -103,8 +104,9 @@ class Wire(SMTP):
         elif self._deadline is not math.inf:
             self._deadline = self.received_at + self.patience
 
-    def _answers_at_once(self) -> bool:
-        """Answer what came here and now, if that can be done without the task; tell whether it was."""
+    def _answers_at_once(self, data: bytes) -> bool:
+        """Answer *data*, and nothing is before it, if that can be done without the task; tell whether it was."""
+        del data
         return False
 
     def eof_received(self) -> bool:

@@ -22,10 +22,10 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from gatepost.model.envelope import Envelope, MessageId, Receipt, Recipient
+from gatepost.model.value import value
 
 __all__ = ["Content", "Draft", "Entry", "Incoming", "Progress", "Settlement", "Spool", "Status"]
 
@@ -38,7 +38,7 @@ class Status(enum.Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Progress:
     """One recipient's state.
 
@@ -59,7 +59,7 @@ class Progress:
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Entry:
     """A message in the spool, without its content.
 
@@ -86,7 +86,7 @@ class Entry:
     crashes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Draft:
     """A small message of our own, such as a bounce: whole in memory, not yet kept."""
 
@@ -94,7 +94,7 @@ class Draft:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Settlement:
     """What an attempt came to.
 

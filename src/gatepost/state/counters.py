@@ -91,12 +91,18 @@ class _Purse:
             block = self.blocks[window] = _Block(window.slice(now))
         return block
 
-    def spend(self, wants: Sequence[Want], now: float) -> bool:
-        """Take *wants* from what was set aside, if that is enough."""
+    def covers(self, wants: Sequence[Want], now: float) -> bool:
+        """Tell whether enough was set aside for *wants*."""
         for want in wants:
             block = self.block(want.window, now)
             if block.left < want.amount or block.slice != want.window.slice(now):
                 return False
+        return True
+
+    def spend(self, wants: Sequence[Want], now: float) -> bool:
+        """Take *wants* from what was set aside, if that is enough."""
+        if not self.covers(wants, now):
+            return False
         for want in wants:
             self.blocks[want.window].left -= want.amount
         return True
@@ -149,6 +155,8 @@ class Counters:
         """Tell whether there seems to be enough, by what is known here; waits for nobody, and takes nothing."""
         purse = self._purse(account)
         now = self._clock.now()
+        if purse.covers(wants, now):
+            return None
         self._look(account, purse, wants, now)
         for want in wants:
             block = purse.block(want.window, now)
@@ -160,8 +168,9 @@ class Counters:
         """Take all of *wants*, or nothing and return what there is too little of."""
         while True:
             purse = self._purse(account)
-            if purse.spend(wants, self._clock.now()):
-                self._stock_up(account, purse, wants, self._clock.now())
+            now = self._clock.now()
+            if purse.spend(wants, now):
+                self._stock_up(account, purse, wants, now)
                 return None
             if purse.asking is not None:
                 # Who asked first asked for more than it needs; if that is not enough we ask ourselves.

@@ -81,8 +81,7 @@ class LastUsed:
 
     def __call__(self, event: Event) -> None:
         """Note a login."""
-        if not isinstance(event, LoginSucceeded):
-            return
+        assert isinstance(event, LoginSucceeded)
         key = (event.login, event.credential)
         use = Use(self._clock.now(), event.peer, event.mechanism, event.tls, event.client[:_TEXT_LIMIT])
         self._note(key, use)

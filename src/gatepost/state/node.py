@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
+from gatepost.observe.events import LoginSucceeded
 from gatepost.state.counters import Counters
 from gatepost.state.database import Database
 from gatepost.state.guesses import Guesses
@@ -39,7 +40,7 @@ class NodeState:
         self.guesses = Guesses(self.database, login_limits, clock, emit)
         self.counters = Counters(self.database, clock)
         self.last_used = LastUsed(self.database, clock)
-        emit.add(self.last_used)
+        emit.add(self.last_used, LoginSucceeded)
 
     def open(self) -> None:
         """Open it, or tell of the trouble and go on.

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from gatepost.model.value import value
+
 __all__ = ["MESSAGES", "RECIPIENTS", "Shortage", "Used", "Want", "Window", "add_up", "shortage_of"]
 
 Used = dict[int, int]  # amount by slice
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """Something that is counted, over some time.
 
@@ -50,7 +52,7 @@ MESSAGES: Final = Window("messages", 10.0, 6, part=10)
 """Messages in a minute."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Want:
     """So many of something, when so many may be had in its window."""
 
@@ -59,7 +61,7 @@ class Want:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Shortage:
     """There is not enough left.
 

@@ -41,9 +41,7 @@ def test_transactions_do_not_share_their_recipients() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        Envelope(TIM, (Recipient(TIM),)),
         Receipt(MessageId("0abc"), 1),
-        Recipient(TIM),
         PEER,
         ACCEPT,
         Refuse(NOT_YOUR_ADDRESS, "x"),
