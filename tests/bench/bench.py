@@ -354,7 +354,8 @@ def measure_sync(repeats: int, folder: Path, authority: Authority) -> bool:
             said = load_with(subject, "--conns 128 --sessions 256 --msgs 100")
             rates.append(said["msgs_per_s"])
             failed = said["sessions_failed"]
-            print(f"{repeat + 1}/{repeats} (sync) {said['msgs_per_s']:9.0f}/s, {failed} failed", flush=True)
+            error = "; ".join(said["errors"][:1])
+            print(f"{repeat + 1}/{repeats} (sync) {said['msgs_per_s']:9.0f}/s, {failed} failed {error}", flush=True)
             if failed:
                 return False
     rate = statistics.median(rates)

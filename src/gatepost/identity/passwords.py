@@ -14,13 +14,13 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.store import Account, Credential
-from gatepost.identity.verifiers import check_of, matching
+from gatepost.identity.verifiers import Check, check_of, matching
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret
 from gatepost.state.keys import Keys
@@ -123,12 +123,39 @@ class PasswordMemory:
             self._until.popitem(last=False)
 
 
+class _Shared(Generic[T]):
+    """Work that several wait for; when all have gone, it is cancelled."""
+
+    def __init__(self, work: Coroutine[None, None, T]) -> None:
+        self._task = asyncio.create_task(work)
+        self._waiting = 0
+
+    async def result(self) -> T:
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._task)
+        finally:
+            self._waiting -= 1
+            if self.is_left:
+                self._task.cancel()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return not self._waiting
+
+
 class Passwords:
-    """Finds the credential of an account that a password opens."""
+    """Finds the credential of an account that a password opens.
+
+    The same password for the same account is hashed once for all who bring it at the same time, such as the fifty
+    connections of an application after a restart.
+    """
 
     def __init__(self, pool: HashingPool, memory: PasswordMemory) -> None:
         self._pool = pool
         self._memory = memory
+        self._running: dict[tuple[bytes, ...], _Shared[int | None]] = {}
 
     async def find(self, account: Account, password: Secret) -> Credential | None:
         """Return the credential that *password* opens, whatever its state; a decoy takes as long and never opens.
@@ -142,11 +169,22 @@ class Passwords:
             # What was revoked is looked at anew: the same secret may have been given to another credential.
             if each.credential.revoked is None and self._memory.knows(tag):
                 return each.credential
-        found = await self._pool.run(lambda: matching(check, password))
+        found = await self._match(tuple(tags), check, password)
         if found is None:
             return None
         self._memory.remember(tags[found])
         return check.all[found].credential
+
+    async def _match(self, tags: tuple[bytes, ...], check: Check, password: Secret) -> int | None:
+        shared = self._running.get(tags)
+        if shared is None:
+            shared = self._running[tags] = _Shared(self._pool.run(lambda: matching(check, password)))
+        try:
+            return await shared.result()
+        finally:
+            # Who comes now begins anew, also when it was cancelled because all had gone.
+            if self._running.get(tags) is shared and shared.is_left:
+                del self._running[tags]
 
     def close(self) -> None:
         """Let go of the threads."""

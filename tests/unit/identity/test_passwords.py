@@ -112,6 +112,48 @@ async def test_a_good_password_is_known_for_its_time_and_a_bad_one_never(monkeyp
     checker.close()
 
 
+async def test_many_who_bring_the_same_password_at_once_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _counted(monkeypatch)
+    checker = Passwords(HashingPool(1, queue_limit=2), PasswordMemory(KEYS, Clock(), seconds=0))
+    account = _account("right one")
+    found = await asyncio.gather(*[checker.find(account, Secret(b"right one")) for _ in range(100)])
+    assert {each.id for each in found if each is not None} == {"c1"}
+    assert None not in found
+    assert await asyncio.gather(*[checker.find(account, Secret(b"wrong one")) for _ in range(100)]) == [None] * 100
+    assert len(done) == 2
+    # Later ones begin anew, and what is not the same is not shared.
+    guesses = [checker.find(account, Secret(b"guess %d" % number)) for number in range(10)]
+    answers = await asyncio.gather(*guesses, return_exceptions=True)
+    assert len(done) == 5
+    assert sum(isinstance(each, StoreUnavailable) for each in answers) == 7
+    checker.close()
+
+
+async def test_one_who_goes_away_takes_nothing_from_those_who_bring_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, account = _counted(monkeypatch), _account("right one")
+    pool = HashingPool(1, queue_limit=1)
+    checker, go = Passwords(pool, PasswordMemory(KEYS, Clock())), threading.Event()
+    busy = asyncio.ensure_future(pool.run(go.wait))
+    first, second = (asyncio.ensure_future(checker.find(account, Secret(b"right one"))) for _ in range(2))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.sleep(0.01)
+    third = asyncio.ensure_future(checker.find(account, Secret(b"right one")))
+    await asyncio.sleep(0.01)
+    second.cancel()
+    third.cancel()
+    await asyncio.gather(first, second, third, return_exceptions=True)
+    # All have gone, and so has their place in the queue.
+    again = asyncio.ensure_future(checker.find(account, Secret(b"right one")))
+    await asyncio.sleep(0.01)
+    go.set()
+    await busy
+    found = await again
+    assert found is not None
+    assert len(done) == 1
+    checker.close()
+
+
 async def test_a_changed_verifier_another_name_and_another_password_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     done, clock = _counted(monkeypatch), Clock()
     checker = Passwords(HashingPool(1), PasswordMemory(KEYS, clock))
