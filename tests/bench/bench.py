@@ -2,11 +2,12 @@
 
 One server runs at a time; repeats are interleaved, and every second one goes the other way round.  gatepost keeps and
 relays each message to a sink, and its CPU is counted until the sink has them all; aiosmtpd only writes files.  The CPU
-is that of the server's whole process tree.  gatepost runs with one worker and with two.  Then come the time from start
-to `ready`, the memory of an idle worker, and messages a second on a disk whose every sync takes 5 ms more.
+is that of the server's whole process tree.  gatepost runs with one worker and with two.  Then come two servers side by
+side, for comparison with two workers, the time from start to `ready`, the memory of an idle worker, and messages a
+second on a disk whose every sync takes 5 ms more.
 
-BENCH_REPEATS (3), BENCH_LOADS (a,c,d) and BENCH_MORE (start,sync) say how much; the exit code is 1 if a bar is missed
-or a session failed.
+BENCH_REPEATS (3), BENCH_LOADS (a,c,d) and BENCH_MORE (apart,start,sync) say how much; the exit code is 1 if a bar is
+missed or a session failed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,17 +42,30 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Load:
-    """What smtpload does, at most how much of aiosmtpd's CPU gatepost may take, and how much two workers of one's."""
+    """What smtpload does, whole and half; at most how much of aiosmtpd's CPU, and of one worker's, it may take."""
 
     what: str
     arguments: str
     bar: float
     bar_of_two: float | None = None
+    half: str = ""
 
 
 LOADS = {
-    "a": Load("one 4 KiB message a session, 32 connections", "--conns 32 --sessions 2000 --seconds 20", 0.6, 1.05),
-    "c": Load("100 messages of 4 KiB a session, 10 connections", "--conns 10 --sessions 20 --msgs 100", 0.5, 1.05),
+    "a": Load(
+        "one 4 KiB message a session, 32 connections",
+        "--conns 32 --sessions 2000 --seconds 20",
+        0.6,
+        1.05,
+        "--conns 16 --sessions 1000 --seconds 20",
+    ),
+    "c": Load(
+        "100 messages of 4 KiB a session, 10 connections",
+        "--conns 10 --sessions 20 --msgs 100",
+        0.5,
+        1.05,
+        "--conns 5 --sessions 10 --msgs 100",
+    ),
     "d": Load("messages of 10 MiB, 4 connections", "--conns 4 --sessions 20 --size 10485760", 0.3),
 }
 
@@ -324,6 +339,34 @@ def report(results: dict[tuple[str, str], list[Result]], loads: list[str]) -> bo
     return good
 
 
+def measure_apart(repeats: int, folder: Path, authority: Authority) -> bool:
+    """Give two servers of one worker, which share nothing, half of a load each: what two cost that are only neighbours.
+
+    On two cores, which client and sink need as well, that is what two workers of one server cannot do better.
+    """
+    for name, load in LOADS.items():
+        if load.bar_of_two is None:
+            continue
+        costs = []
+        for repeat in range(repeats):
+            with contextlib.ExitStack() as stack:
+                own = [folder / f"apart-{name}-{repeat}-{number}" for number in range(2)]
+                for each in own:
+                    each.mkdir()
+                subjects = [stack.enter_context(gatepost(each, authority)) for each in own]
+                for subject in subjects:
+                    send(subject, "--conns 8 --sessions 40")  # warm-up
+                before = sum(subject.tree.cpu() for subject in subjects)
+                with ThreadPoolExecutor(2) as pool:
+                    said = list(pool.map(send, subjects, [load.half] * 2))
+                spent = sum(subject.tree.cpu() for subject in subjects) - before
+                costs.append(spent * 1000 / sum(each["messages"] for each in said))
+        print(
+            f"\n({name}) two servers side by side, half the load each: {statistics.median(costs):.3f} ms CPU a message"
+        )
+    return True
+
+
 def measure_start(repeats: int, folder: Path, authority: Authority) -> bool:
     """Time the start, weigh an idle worker; tell whether the bars are met."""
     seconds, sizes = [], []
@@ -368,12 +411,12 @@ def measure_sync(repeats: int, folder: Path, authority: Authority) -> bool:
 def main() -> int:
     """Run the benchmark."""
     loads = [each for each in os.environ.get("BENCH_LOADS", "a,c,d").split(",") if each]
-    more = os.environ.get("BENCH_MORE", "start,sync").split(",")
+    more = os.environ.get("BENCH_MORE", "apart,start,sync").split(",")
     repeats = int(os.environ.get("BENCH_REPEATS", "3"))
     good = report(rounds(repeats, loads), loads) if loads else True
     with tempfile.TemporaryDirectory(prefix="run-", dir=BUILD, ignore_cleanup_errors=True) as folder:
         authority = Authority(Path(folder) / "certificates")
-        for name, work in (("start", measure_start), ("sync", measure_sync)):
+        for name, work in (("apart", measure_apart), ("start", measure_start), ("sync", measure_sync)):
             if name in more:
                 good = work(repeats, Path(folder), authority) and good
     return 0 if good else 1
