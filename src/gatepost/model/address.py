@@ -10,12 +10,14 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 import idna
 
 from gatepost.errors import Malformed
 
 __all__ = [
+    "DOMAIN_LIMIT",
     "Mailbox",
     "ascii_domain",
     "is_qualified",
@@ -42,9 +44,9 @@ _MAILBOX_RE = re.compile(rf"(?:(?P<dots>{_DOT_STRING})|(?P<quoted>{_QUOTED}))@(?
 _ROUTE_RE = re.compile(rf"@{_DOMAIN}(?:,@{_DOMAIN})*:")
 
 # RFC 5321 §4.5.3.1: the lengths every server takes, and the longest a path can be.
-LOCAL_PART_LIMIT = 64
-DOMAIN_LIMIT = 255
-PATH_LIMIT = 256
+LOCAL_PART_LIMIT: Final = 64
+DOMAIN_LIMIT: Final = 255
+PATH_LIMIT: Final = 256
 
 
 def ascii_domain(domain: str) -> str:
@@ -93,8 +95,12 @@ def _check_literal(text: str) -> None:
 
 
 def is_qualified(domain: str) -> bool:
-    """Tell whether *domain* is fully qualified: it has a dot, or is an address literal (RFC 6409 §4.2)."""
-    return "." in domain or domain.startswith("[")
+    """Tell whether *domain* is fully qualified: it has a dot, or is an address literal (RFC 6409 §4.2).
+
+    A name that ends in a number is not: it is an address without its brackets.
+    """
+    _, dot, last = domain.rpartition(".")
+    return bool(dot and not last.isdigit()) or domain.startswith("[")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

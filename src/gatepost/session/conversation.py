@@ -36,6 +36,8 @@ _log = logging.getLogger("gatepost.session")
 _AT_REST = 1.0
 # Commands that wait for nobody, unless a policy does.
 _AT_ONCE = frozenset({b"EHLO", b"MAIL", b"RCPT", b"RSET", b"NOOP"})
+# Commands with which a client says its name.
+_NAMING = frozenset({"EHLO", "HELO"})
 # Commands as most clients write them.
 _USUAL = {name.encode(): name for name in ("EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT")}
 
@@ -194,8 +196,9 @@ class Conversation(Wire):
             self.refuse(no, command, str(no))
             return
         try:
-            # RFC 6531 §3.4: arguments are UTF-8, of which ASCII is a part.
-            await method(self, rest.decode().strip(" \t"))
+            # RFC 6531 §3.4: arguments are UTF-8, of which ASCII is a part.  Names of machines come in any encoding.
+            argument = rest.decode(errors="replace" if command in _NAMING else "strict")
+            await method(self, argument.strip(" \t"))
         except UnicodeDecodeError:
             self.refuse(Reply.of(501, "5.5.2", "Argument is not UTF-8"), command, "not UTF-8")
         except Malformed as error:

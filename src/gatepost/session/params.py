@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from gatepost.errors import Malformed
+from gatepost.model import reply as replies
 from gatepost.model.envelope import Body
 
 __all__ = ["MailParameters", "Parameters", "decode_xtext", "parse_parameters", "split_path"]
@@ -13,13 +14,19 @@ __all__ = ["MailParameters", "Parameters", "decode_xtext", "parse_parameters", "
 Parameters = dict[str, str | None]
 
 # A quoted local part may hold ">", so quotes are looked at.  Clients send spaces after the colon, and leave out the
-# brackets: both are understood.
+# brackets: both are understood.  Only spaces and tabs separate: what else looks like one to Python is a bad character.
 _PATH = re.compile(
-    r'\s*(?:<((?:"(?:[^"\\]|\\.)*"|[^<>"\s])*)>|((?:"(?:[^"\\]|\\.)*"|[^<>"\s])+))(?:\s+(.*))?', re.DOTALL
+    r'[ \t]*(?:<((?:"(?:[^"\\]|\\.)*"|[^<>" \t])*)>|((?:"(?:[^"\\]|\\.)*"|[^<>" \t])+))(?:[ \t]+(.*))?', re.DOTALL
 )
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-# RFC 5321 §4.1.2: any character but "=", space and controls; RFC 6531 §3.3 adds UTF-8.
-_VALUE = re.compile(r"[\x21-\x3c\x3e-\x7e\x80-\U0010ffff]+")
+# RFC 5321 §4.1.2: any character but "=", space and controls; RFC 6531 §3.3 adds UTF-8, of which C1 controls and line
+# separators end a line in some readers.
+_VALUE = re.compile(r"[\x21-\x3c\x3e-\x7e\xa0-\u2027\u202a-\U0010ffff]+")
+# What comes before a path: the syntax, as clients are told it, and what is said to a path that is none.
+_SYNTAX = {
+    "FROM:": ("Syntax: MAIL FROM:<address>", replies.BAD_SENDER_SYNTAX),
+    "TO:": ("Syntax: RCPT TO:<address>", replies.BAD_RECIPIENT_SYNTAX),
+}
 _XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
 
 
@@ -42,13 +49,14 @@ def split_path(argument: str, keyword: str) -> tuple[str, str]:
     Raises:
         Malformed: the keyword or the path is missing.
     """
-    if argument[: len(keyword)].upper() != keyword:
-        raise Malformed(f"no {keyword}", enhanced="5.5.4", text=f"Syntax: {keyword}<address>")
+    if argument[: len(keyword)].upper() != keyword or len(argument) == len(keyword):
+        raise Malformed(f"no {keyword}", enhanced="5.5.4", text=_SYNTAX[keyword][0])
     match = _PATH.fullmatch(argument, len(keyword))
     if match is None:
-        raise Malformed("no path", enhanced="5.5.4", text=f"Syntax: {keyword}<address>")
+        reply = _SYNTAX[keyword][1]
+        raise Malformed("no path", enhanced=reply.enhanced or "", text=reply.lines[0])
     bracketed, bare, parameters = match.groups()
-    return (bracketed if bracketed is not None else bare), (parameters or "").rstrip()
+    return (bracketed if bracketed is not None else bare), (parameters or "").rstrip(" \t")
 
 
 def parse_parameters(text: str) -> Parameters:
@@ -58,7 +66,9 @@ def parse_parameters(text: str) -> Parameters:
         Malformed: one is no parameter, or stands twice.
     """
     parameters: Parameters = {}
-    for each in text.split():
+    for each in text.replace("\t", " ").split(" "):
+        if not each:
+            continue
         keyword, equals, value = each.partition("=")
         if _KEYWORD.fullmatch(keyword) is None or (equals and _VALUE.fullmatch(value) is None):
             raise Malformed("bad parameter", enhanced="5.5.4", text="Syntax error in parameters")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from gatepost.model import reply as replies
+from gatepost.model.address import DOMAIN_LIMIT
 from gatepost.model.reply import Reply
 from gatepost.session.conversation import Conversation
 from gatepost.session.extensions import EXTENSIONS, Moment
@@ -60,8 +61,9 @@ class SubmissionSession(Conversation):
         self.answer(answer, Reply(250, None, (self.hostname,)))
 
     def _take_name(self, hostname: str, command: str) -> bool:
-        # Clients send all kinds of names, and none of them matters to us; an empty one is an error.
-        if not hostname:
+        # Clients send all kinds of names, and none of them matters to us: anything that can be printed will do.
+        # RFC 5321 §4.5.3.1.2: no name is longer than 255.
+        if not 1 <= len(hostname) <= DOMAIN_LIMIT or not hostname.isprintable():
             self.refuse(Reply.of(501, "5.5.4", f"Syntax: {command} hostname"), command, "no name")
             return False
         # RFC 5321 §4.1.4: EHLO and HELO reset like RSET.

@@ -253,9 +253,19 @@ def test_a_detail_is_taken_off(text: str, expected: str) -> None:
 
 @pytest.mark.rfc("6409 §4.2")
 @pytest.mark.parametrize(
-    ("domain", "expected"), [("example.org", True), ("[192.0.2.1]", True), ("localhost", False), ("例子", False)]
+    ("domain", "expected"),
+    [
+        ("example.org", True),
+        ("1.example", True),
+        ("[192.0.2.1]", True),
+        ("[IPv6:::1]", True),
+        ("localhost", False),
+        ("例子", False),
+        ("192.0.2.1", False),
+        ("example.1", False),
+    ],
 )
-def test_a_qualified_domain_has_a_dot_or_is_a_literal(domain: str, expected: bool) -> None:
+def test_a_qualified_domain_has_a_dot_and_a_name_at_its_end_or_is_a_literal(domain: str, expected: bool) -> None:
     assert is_qualified(domain) is expected
 
 

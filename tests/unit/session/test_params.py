@@ -31,31 +31,44 @@ from gatepost.session.params import MailParameters, decode_xtext, parse_paramete
         ('FROM:<"a>b c"@example.org> X', '"a>b c"@example.org', "X"),
         ("FROM:<@a.example:tim@example.org>", "@a.example:tim@example.org", ""),
         ("FROM:<tím@example.org>", "tím@example.org", ""),
+        ("FROM:\t<tim@example.org>\tSIZE=1\t", "tim@example.org", "SIZE=1"),
+        ("FROM:<t\xa0m@example.org>", "t\xa0m@example.org", ""),
     ],
 )
 def test_a_path_and_its_parameters_come_apart(argument, path, parameters):
     assert split_path(argument, "FROM:") == (path, parameters)
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "",
-        "FROM",
-        "FROM:",
-        "FROM: ",
-        "TO:<a@b.c>",
-        "FROM:<a@b.c",
-        "FROM:<a@b.c>>",
-        "FROM:<a@b.c>X",
-        "FROM:<a b@c.d>",
-        "FROM:a<b@c.d>",
-    ],
-)
-def test_what_is_no_path_is_malformed(argument):
+@pytest.mark.rfc("5321 §4.1.1.2")
+@pytest.mark.parametrize("argument", ["", "FROM", "FROM:", "TO:<a@b.c>", "FROM :<a@b.c>", "FRO"])
+def test_a_command_without_a_path_is_told_the_syntax(argument):
     with pytest.raises(Malformed) as raised:
         split_path(argument, "FROM:")
-    assert raised.value.code == 501
+    assert (raised.value.code, raised.value.enhanced) == (501, "5.5.4")
+    assert raised.value.text == "Syntax: MAIL FROM:<address>"
+
+
+@pytest.mark.rfc("5321 §4.1.2")
+@pytest.mark.parametrize("keyword", ["FROM:", "TO:"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        " ",
+        "<a@b.c",
+        "<a@b.c>>",
+        "<a@b.c>X",
+        "<a b@c.d>",
+        "a<b@c.d>",
+        "<a@b.c>\x0bX",
+        "<a@b.c>\xa0X",
+        '<"a@b.c>',
+        "<<>>",
+    ],
+)
+def test_what_is_no_path_is_a_bad_address(path, keyword):
+    with pytest.raises(Malformed) as raised:
+        split_path(keyword + path, keyword)
+    assert (raised.value.code, raised.value.enhanced) == (501, "5.1.7" if keyword == "FROM:" else "5.1.3")
 
 
 @pytest.mark.rfc("5321 §4.1.1.11")
@@ -68,7 +81,9 @@ def test_keywords_are_upper_cased_and_values_keep_their_case():
     }
 
 
-@pytest.mark.parametrize("text", ["SIZE=1 size=2", "=1", "SIZE=", "-X", "A=b=c", "ü=1", "A=\x01"])
+@pytest.mark.parametrize(
+    "text", ["SIZE=1 size=2", "=1", "SIZE=", "-X", "A=b=c", "ü=1", "A=\x01", "A=\x85", "A=\u2028", "A\xa0B", "A\x1cB"]
+)
 def test_bad_or_repeated_parameters_are_malformed(text):
     with pytest.raises(Malformed) as raised:
         parse_parameters(text)
@@ -121,7 +136,7 @@ def read(text: str) -> MailParameters:
 def test_parameters_of_mail_are_read():
     assert read("SIZE=12345678901234567890") == MailParameters(size=12345678901234567890)
     assert read("BODY=8bitmime SMTPUTF8 AUTH=<>") == MailParameters(body=Body.EIGHT_BIT, smtputf8=True)
-    assert read("AUTH=e+2Bmc2@example.com") == MailParameters()
+    assert read("AUTH=e+2Bmc2@example.com") == read("AUTH=nobody") == MailParameters()
 
 
 @pytest.mark.rfc("1870 §3")
@@ -140,8 +155,11 @@ def test_parameters_of_mail_are_read():
         "BODY=9BIT",
         "SMTPUTF8=1",
         "AUTH",
+        "AUTH=",
         "AUTH=+zz",
-        "AUTH=nobody",
+        "AUTH=+2b",
+        "AUTH=a+",
+        "AUTH=tím@example.org",
     ],
 )
 def test_bad_values_are_malformed(text):
