@@ -200,7 +200,7 @@ class Worker:
         for each, sock in zip(config.listener, self._sockets, strict=True):
             service = self._service(each, policies, session_limits, sessions)
             implicit = self._context if each.tls == "implicit" else None
-            self.listeners.append(Listener(sock, service, connections, implicit))
+            self.listeners.append(Listener(sock, service, connections, implicit, parts.proxies(each)))
 
     def _service(
         self, listener: schema.Listener, policies: Chain, limits: Limits, sessions: set[Conversation]
@@ -263,6 +263,7 @@ class Worker:
             self._watch(authority.watch(self._end_revoked), "stores")
         for each, listener in zip(config.listener, self.listeners, strict=True):
             listener.service = self._service(each, policies, limits, listener.service.sessions)
+            listener.proxies = parts.proxies(each)
         self.listeners[0].connections.adapt(*parts.connection_limits(config))
         for key in old_routes.keys() - routes.keys():
             self._retire(self._close_later(old_routes[key].transport.close()))

@@ -55,6 +55,7 @@ __all__ = [
     "node_state",
     "open_sockets",
     "policies",
+    "proxies",
     "queue_limits",
     "routes",
     "schedule",
@@ -143,6 +144,11 @@ def connection_limits(config: schema.Config) -> tuple[int, int, int | None]:
     """Return how many connections there may be: in all, from one address, and from one address in a minute."""
     limits = config.limits
     return limits.connections, limits.connections_per_address, limits.connections_per_minute
+
+
+def proxies(listener: schema.Listener) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Return the networks of those who may say for whom they connect."""
+    return tuple(map(ipaddress.ip_network, listener.proxy_networks))
 
 
 def node_state(config: schema.Config, clock: Clock, emit: Emitter) -> NodeState:

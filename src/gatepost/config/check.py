@@ -123,6 +123,10 @@ def _listeners(config: Config, findings: Findings) -> None:
             if listener.port == other.port != 0 and _overlap(listener.address, other.address):
                 findings.wrong((*key, "port"), f'{listener.port} is taken by listener "{other.name}"; choose another')
         taken.append(listener)
+        if any(each.endswith("/0") for each in listener.proxy_networks):
+            findings.odd(
+                (*key, "proxy_networks"), "lets everybody choose the address they are known by; name the proxies"
+            )
         usual = _USUAL_TLS.get(listener.port)
         if usual is not None and usual != listener.tls:
             findings.odd((*key, "tls"), f'clients expect tls = "{usual}" on port {listener.port}')

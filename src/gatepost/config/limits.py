@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
 
 from pydantic import Field, field_validator
 
-from gatepost.config.values import Duration, Size, Table, Whole, wrong
+from gatepost.config.values import Duration, Size, Table, Whole, check_networks, wrong
 
 __all__ = ["Limits"]
 
@@ -78,13 +77,7 @@ class Limits(Table):
     )
     data_timeout: Duration = Field(default=timedelta(minutes=3), description="How long to wait for more of a message.")
 
-    @field_validator("failed_logins_exempt")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(str(ipaddress.ip_network(each)) for each in value)
-        except ValueError:
-            raise wrong('holds what is no network; write an IP address, or one such as "192.0.2.0/24"') from None
+    _check_networks = field_validator("failed_logins_exempt")(check_networks)
 
     @field_validator("failed_logins_window")
     @classmethod

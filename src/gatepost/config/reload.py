@@ -8,6 +8,7 @@ from gatepost.config.schema import Config, Listener
 __all__ = ["keep_standing", "needs_restart"]
 
 _FIXED = ("state_dir", "secret_key_file", "workers", "admin")
+_FREE_LISTENER = ("mechanisms", "proxy_networks")
 _FIXED_OBSERVE = ("log_file", "log_format", "log_level", "audit_file")
 
 
@@ -19,7 +20,8 @@ def keep_standing(old: Config, new: Config) -> Config:
             **{name: getattr(old, name) for name in _FIXED},
             "observe": old.observe,
             "listener": tuple(
-                each.model_copy(update={"mechanisms": written.get(each.name, each).mechanisms}) for each in old.listener
+                each.model_copy(update={name: getattr(written.get(each.name, each), name) for name in _FREE_LISTENER})
+                for each in old.listener
             ),
         }
     )

@@ -27,6 +27,7 @@ from gatepost.config.values import (
     Size,
     Table,
     Whole,
+    check_networks,
     wrong,
 )
 
@@ -84,8 +85,15 @@ class Listener(Table):
         description="SASL mechanisms on offer here; those of [auth] if not given.",
         examples=[["PLAIN", "LOGIN"]],
     )
+    proxy_networks: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses and networks of proxies that say for whom they connect, by PROXY protocol 1 or 2, and "
+        "are believed; from there nothing else is taken, and from elsewhere no such header.",
+        examples=[["192.0.2.10", "2001:db8::/64"]],
+    )
 
     _check_distinct = field_validator("mechanisms")(_distinct)
+    _check_networks = field_validator("proxy_networks")(check_networks)
 
 
 class Tls(Table):

@@ -42,6 +42,7 @@ __all__ = [
     "Size",
     "Table",
     "Whole",
+    "check_networks",
     "print_duration",
     "print_size",
     "read_secret",
@@ -160,6 +161,14 @@ def _check_address(value: str) -> str:
         return str(ipaddress.ip_address(value))
     except ValueError:
         raise wrong('is no IP address; write one such as 127.0.0.1 or ::1, or "*" for all') from None
+
+
+def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return networks as they are best written; an address is a network, too."""
+    try:
+        return tuple(str(ipaddress.ip_network(each)) for each in values)
+    except ValueError:
+        raise wrong('holds what is no network; write an IP address, or one such as "192.0.2.0/24"') from None
 
 
 def _check_host_and_port(value: str) -> str:

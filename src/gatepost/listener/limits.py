@@ -13,6 +13,8 @@ _MAPPED = bytes(10) + b"\xff\xff"
 # More than people behind one address need; an application on this machine may need more.
 _PER_MINUTE = 600
 _LOOPBACK = ("127.", "::/64")
+# Where those are counted whose address a proxy has yet to say.
+_UNNAMED = "?"
 
 
 class Connections:
@@ -72,6 +74,21 @@ class Connections:
             return ""
         column.leave(network)
         return reason
+
+    def enter_unnamed(self) -> str:
+        """Count a connection in all, whose address is not known yet; return why it may not be, or an empty string."""
+        column = self._column
+        column.enter(_UNNAMED)
+        if column.total > self._total:
+            column.leave(_UNNAMED)
+            return "too many connections"
+        self.count += 1
+        return ""
+
+    def leave_unnamed(self) -> None:
+        """Forget a connection whose address was not known."""
+        self._column.leave(_UNNAMED)
+        self.count -= 1
 
     def leave(self, address: str) -> None:
         """Forget a connection that was counted."""

@@ -1,6 +1,7 @@
 """A listening socket and its accept loop: every connection is accepted in clear, counted, and then given to a session.
 
-On an implicit TLS listener (RFC 8314 §3.3) the handshake comes before the session, on the others in it (STARTTLS).
+On an implicit TLS listener (RFC 8314 §3.3) the handshake comes before the session, on the others in it (STARTTLS).  A
+proxy of ours says first, in clear, for whom it connects; from then on that address is the client's.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from gatepost.errors import ConfigError
 from gatepost.listener.limits import Connections
+from gatepost.listener.proxied import Proxied
+from gatepost.listener.proxy_protocol import Header
 from gatepost.model import reply as replies
 from gatepost.model.peer import plain_address
 from gatepost.observe.events import ConnectionRefused, HandshakeFailed
@@ -82,21 +87,29 @@ class Listener:
         service: what its sessions share.
         connections: how many there are and may be.
         implicit_tls: context for TLS from the first octet; None for a listener with STARTTLS.
+        proxies: networks of those who begin with a PROXY header; from anybody else it is a bad command.
 
     Attributes:
         service: what sessions that begin from now on share.
+        proxies: as above, for connections that come from now on.
     """
 
     def __init__(
-        self, sock: socket.socket, service: Service, connections: Connections, implicit_tls: ssl.SSLContext | None
+        self,
+        sock: socket.socket,
+        service: Service,
+        connections: Connections,
+        implicit_tls: ssl.SSLContext | None,
+        proxies: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
         self.socket = sock
         self.service = service
         self.connections = connections
+        self.proxies = proxies
         self._implicit_tls = implicit_tls
         self._retry: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[None]] = set()
-        self._handshakes: set[TlsTransport] = set()
+        self._handshakes: set[TlsTransport | Proxied] = set()
 
     @property
     def port(self) -> int:
@@ -162,25 +175,53 @@ class Listener:
             self._take(connection, plain_address(peer[0]))
 
     def _take(self, connection: socket.socket, address: str) -> None:
-        reason = self.connections.enter(address)
+        is_proxy = bool(self.proxies) and _is_in(address, self.proxies)
+        reason = self.connections.enter_unnamed() if is_proxy else self.connections.enter(address)
         if reason:
-            self._turn_away(connection, address, reason)
+            self._turn_away(address, reason, connection.send)
+            connection.close()
             return
-        loop = asyncio.get_running_loop()
-        session = SubmissionSession(self.service, loop=loop)
-        session.on_end = lambda: self.connections.leave(address)
-        protocol = session if self._implicit_tls is None else self._in_tls(self._implicit_tls, session, address)
-        task = loop.create_task(self._open(connection, session, protocol))
+        protocol = self._await_header(address) if is_proxy else self._begin(address)
+        task = asyncio.get_running_loop().create_task(self._open(connection, protocol))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
-    def _turn_away(self, connection: socket.socket, address: str, reason: str) -> None:
+    def _begin(self, address: str, named: tuple[str, int] | None = None) -> asyncio.Protocol:
+        """Make a session for a client at *address*, who was counted; *named* is what a proxy said of it."""
+        session = SubmissionSession(self.service, loop=asyncio.get_running_loop())
+        session.named = named
+        session.on_end = lambda: self.connections.leave(address)
+        return session if self._implicit_tls is None else self._in_tls(self._implicit_tls, session, address)
+
+    def _await_header(self, address: str) -> Proxied:
+        proxied = Proxied(address, self._go_on, self._give_up)
+        self._handshakes.add(proxied)
+        return proxied
+
+    def _go_on(self, proxied: Proxied, header: Header, transport: asyncio.Transport) -> asyncio.Protocol | None:
+        """Count and begin, now that it is known whose connection it is."""
+        self._handshakes.discard(proxied)
+        self.connections.leave_unnamed()
+        address = header.address or proxied.address
+        reason = self.connections.enter(address)
+        if reason:
+            self._turn_away(address, reason, transport.write)
+            transport.close()
+            return None
+        return self._begin(address, (header.address, header.port) if header.address else None)
+
+    def _give_up(self, proxied: Proxied, reason: str) -> None:
+        self._handshakes.discard(proxied)
+        self.connections.leave_unnamed()
+        if reason:
+            self.service.emit(ConnectionRefused(listener=self.service.listener, peer=proxied.address, reason=reason))
+
+    def _turn_away(self, address: str, reason: str, send: Callable[[bytes], object]) -> None:
         self.service.emit(ConnectionRefused(listener=self.service.listener, peer=address, reason=reason))
-        with connection:
-            if self._implicit_tls is None:
-                # RFC 5321 §3.8: 421 before we close; there is room for it in the socket's own buffer.
-                with contextlib.suppress(OSError):
-                    connection.send(bytes(replies.TOO_MANY_CONNECTIONS))
+        if self._implicit_tls is None:
+            # RFC 5321 §3.8: 421 before we close; there is room for it in the socket's own buffer.
+            with contextlib.suppress(OSError):
+                send(bytes(replies.TOO_MANY_CONNECTIONS))
 
     def _in_tls(self, context: ssl.SSLContext, session: SubmissionSession, address: str) -> TlsTransport:
         """Put TLS before a session, which begins when the handshake is over."""
@@ -201,10 +242,15 @@ class Listener:
         self._handshakes.add(tls)
         return tls
 
-    async def _open(self, connection: socket.socket, session: SubmissionSession, protocol: asyncio.Protocol) -> None:
+    async def _open(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
         except OSError as error:
             _log.error("cannot open a connection: %s", error.strerror)
             connection.close()
-            session.end()
+            protocol.connection_lost(error)
+
+
+def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    parsed = ip_address(address)
+    return any(parsed in network for network in networks)

@@ -75,6 +75,7 @@ class Conversation(Wire):
         self.hostname = service.hostname
         self.id = next(service.names)
         self.peer = Peer("", 0, service.listener)
+        self.named: tuple[str, int] | None = None  # address and port of the client, as a proxy in front of us said
         self.state = State.CONNECTED
         self.identity: Identity | None = None
         self.mechanism = ""  # by which they proved it
@@ -346,7 +347,7 @@ class Conversation(Wire):
         transport = self.transport
         if transport is None:
             return
-        address = transport.get_extra_info("peername")
+        address: Any = self.named or transport.get_extra_info("peername")
         tls_object = transport.get_extra_info("ssl_object")
         tls = None
         if tls_object is not None:
