@@ -19,20 +19,21 @@ HEAD = """\
 <!-- Generated from tests/rfcs.toml by `make generate`; change it there. -->
 
 The standards that gatepost follows, and how far: *full* is all of it that a submission server has to do, *partial* is
-what the note says, *no* is known and left out.
+what the note says, but for what is missing, *no* is known and left out.
 Code and tests name the section they obey or prove; a test holds this list to what they name.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """An RFC and how far it is followed."""
+    """An RFC and how far it is followed; what is missing, if it is followed in part."""
 
     number: int
     area: str
     title: str
     status: str
     note: str
+    missing: str = ""
 
 
 def read() -> dict[int, Standard]:
@@ -48,6 +49,8 @@ def read() -> dict[int, Standard]:
         standard = Standard(int(number), **{**entry, "area": areas[entry["area"]]})
         if standard.status not in STATUSES or not standard.title or not standard.note.endswith("."):
             raise ValueError(f"{LIST}: {number}: wants a title, a status of {STATUSES} and a note that is a sentence")
+        if (standard.status == "partial") != standard.missing.endswith("."):
+            raise ValueError(f"{LIST}: {number}: what is partial, and nothing else, says in a sentence what is missing")
         standards[standard.number] = standard
     return standards
 
@@ -59,10 +62,10 @@ def page() -> str:
     for each in read().values():
         if each.area != area:
             area = each.area
-            lines.append(f"## {area}\n\n| RFC | Title | Followed | Note |\n|---|---|---|---|")
+            lines.append(f"## {area}\n\n| RFC | Title | Followed | Note | Missing |\n|---|---|---|---|---|")
         lines[-1] += (
             f"\n| [{each.number}](https://www.rfc-editor.org/rfc/rfc{each.number}) "
-            f"| {each.title} | {each.status} | {each.note} |"
+            f"| {each.title} | {each.status} | {each.note} | {each.missing or '-'} |"
         )
     return "\n\n".join(line.rstrip("\n") for line in lines) + "\n"
 
