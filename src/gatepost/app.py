@@ -21,6 +21,7 @@ from gatepost.identity.authority import Authority
 from gatepost.listener.limits import Connections
 from gatepost.listener.listener import Listener
 from gatepost.listener.tls import KeyPair, ListenerContext, load_pair
+from gatepost.model import reply as replies
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ConfigReloaded, SpoolTroubled, WorkerStarted, WorkerStopped
@@ -360,6 +361,10 @@ class Worker:
             if not sessions or self.clock.monotonic() >= deadline:
                 break
             await asyncio.sleep(_TURN)
+        for session in list(sessions):
+            # RFC 5321 §3.8: 421 before we close, also in the middle of a message.
+            session.cut_off(replies.SHUTTING_DOWN, "shutting down")
+        await asyncio.sleep(_TURN)
         for session in list(sessions):
             session.abort()
 

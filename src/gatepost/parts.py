@@ -180,6 +180,8 @@ def session_limits(config: schema.Config) -> Limits:
         idle_patience=limits.idle_timeout.total_seconds(),
         data_patience=limits.data_timeout.total_seconds(),
         handshake_patience=limits.handshake_timeout.total_seconds(),
+        login_time=limits.login_deadline.total_seconds(),
+        session_time=limits.session_deadline.total_seconds(),
     )
 
 

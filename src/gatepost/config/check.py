@@ -206,6 +206,13 @@ def _limits(config: Config, findings: Findings) -> None:
     # RFC 5321 §4.5.3.2.5: a client may pause three minutes between the blocks of a message.
     if limits.data_timeout < dt.timedelta(minutes=3):
         findings.odd(("limits", "data_timeout"), "is below the 3m that clients may count on")
+    for name, deadline in (
+        ("login_timeout", "login_deadline"),
+        ("idle_timeout", "session_deadline"),
+        ("data_timeout", "session_deadline"),
+    ):
+        if getattr(limits, name) > getattr(limits, deadline):
+            findings.odd(("limits", name), f"is above limits.{deadline} and has no effect")
     if limits.connections_per_address > limits.connections:
         findings.odd(("limits", "connections_per_address"), "is above limits.connections and has no effect")
     if limits.header_bytes > limits.message_bytes:

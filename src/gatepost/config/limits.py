@@ -72,10 +72,18 @@ class Limits(Table):
     login_timeout: Duration = Field(
         default=timedelta(minutes=1), description="How long to wait for the next command before login."
     )
+    login_deadline: Duration = Field(
+        default=timedelta(minutes=3),
+        description="How long after connecting a client that has not logged in is cut off.",
+    )
     idle_timeout: Duration = Field(
         default=timedelta(minutes=5), description="How long to wait for the next command after login."
     )
     data_timeout: Duration = Field(default=timedelta(minutes=3), description="How long to wait for more of a message.")
+    session_deadline: Duration = Field(
+        default=timedelta(hours=1),
+        description="How long after connecting a client is cut off; in a transaction it has as long again.",
+    )
 
     _check_networks = field_validator("failed_logins_exempt")(check_networks)
 
@@ -86,7 +94,9 @@ class Limits(Table):
             raise wrong("is too short to stop anybody; write a minute at least")
         return value
 
-    @field_validator("handshake_timeout", "login_timeout", "idle_timeout", "data_timeout")
+    @field_validator(
+        "handshake_timeout", "login_timeout", "login_deadline", "idle_timeout", "data_timeout", "session_deadline"
+    )
     @classmethod
     def _long_enough(cls, value: timedelta) -> timedelta:
         if value < timedelta(seconds=1):

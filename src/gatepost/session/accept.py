@@ -104,6 +104,7 @@ async def _keep(
     finally:
         session.is_keeping = False
     session.messages += 1
+    session.failures = 0
     service.emit(
         MessageAccepted(
             session=session.id,

@@ -24,6 +24,7 @@ from gatepost.observe.events import CommandRefused, SessionClosed, SessionFailed
 from gatepost.policy.policy import Stage
 from gatepost.session.failures import reply_to
 from gatepost.session.hooks import Hooks
+from gatepost.session.patience import closing_words, longest
 from gatepost.session.service import Service
 from gatepost.session.state import State, refusal
 from gatepost.session.wire import LINE_LIMIT, Gone, Wire
@@ -86,9 +87,12 @@ class Conversation(Wire):
         self._nonsense = 0
         self._before_login = 0
         self._refusals = 0
+        self.failures = 0
+        self._began = self.received_at
         self._end = ""
         self._farewell: Reply | None = None
         self.patience = service.limits.login_patience
+        self.set_clock()
 
     # From greeting to goodbye
 
@@ -101,10 +105,11 @@ class Conversation(Wire):
         try:
             await self._converse()
         except Gone as gone:
-            self._end = str(gone)
+            self._end = self._end or str(gone)
             if gone.timed_out:
                 # RFC 5321 §3.8: 421 before we close.
-                self.reply(replies.TIMED_OUT)
+                reply, self._end = closing_words(self)
+                self.reply(reply)
         finally:
             service.sessions.discard(self)
             if self._farewell is not None:
@@ -139,6 +144,13 @@ class Conversation(Wire):
             if self.identity is None and self._is_idling():
                 break
             await self._answer_line(line)
+            if self.failures >= self.service.limits.refused_commands and not self._end:
+                self.reply(replies.TOO_MANY_REFUSALS)
+                self.hang_up("too many refused commands")
+
+    def set_clock(self) -> None:
+        """Say when the session ends at the latest, as it stands now."""
+        self.closes_at = self._began + longest(self)
 
     def _answers_at_once(self, data: bytes) -> bool:
         # Most commands wait for nobody.  Woken for each, the task would cost more than their answers.
@@ -154,6 +166,7 @@ class Conversation(Wire):
             or self.service.is_draining
             or not self.service.policies.is_immediate
             or (self.identity is None and self._before_login >= self.service.limits.commands_before_login)
+            or self.failures + 1 >= self.service.limits.refused_commands
         ):
             return False
         self._before_login += self.identity is None
@@ -236,6 +249,7 @@ class Conversation(Wire):
     def refuse(self, reply: Reply, command: str, reason: str) -> Reply:
         """Say a 4yz or 5yz *reply* with a support id; tell of it if *command* is named; return what was said."""
         self._refusals += 1
+        self.failures += reply.code >= 500
         said = reply.with_support_id(f"gp-{self.id}.{self._refusals}")
         self.send(bytes(said))
         if command:
@@ -293,12 +307,11 @@ class Conversation(Wire):
 
         A message that comes in is cut off.  One that is being kept was complete before: its client hears of it first.
         """
-        identity, task = self.identity, self._handler_coroutine
-        if self._end or identity is None or task is None:
+        identity = self.identity
+        if self._end or identity is None:
             return
         self._refusals += 1
-        self._farewell = replies.LOGIN_REVOKED.with_support_id(f"gp-{self.id}.{self._refusals}")
-        self.hang_up(reason)
+        said = replies.LOGIN_REVOKED.with_support_id(f"gp-{self.id}.{self._refusals}")
         self.service.emit(
             SessionRevoked(
                 session=self.id,
@@ -308,9 +321,18 @@ class Conversation(Wire):
                 credential=identity.credential,
                 label=identity.label,
                 reason=reason,
-                reply=str(self._farewell),
+                reply=str(said),
             )
         )
+        self.cut_off(said, reason)
+
+    def cut_off(self, reply: Reply, reason: str) -> None:
+        """Say *reply* and hang up, in the middle of whatever it may be but for the keeping of a message."""
+        task = self._handler_coroutine
+        if self._end or task is None:
+            return
+        self._farewell = reply
+        self.hang_up(reason)
         if not self.is_keeping:
             task.cancel()
 
@@ -361,6 +383,7 @@ class Conversation(Wire):
     def forget_transaction(self) -> None:
         """Go back to before MAIL."""
         self.transaction = None
+        self.set_clock()
         if self.hooks:
             self.envelope = HandlerEnvelope()
         self.state = min(self.state, State.GREETED)

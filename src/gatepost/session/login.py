@@ -153,6 +153,7 @@ def _succeed(session: Conversation, identity: Identity, mechanism: Mechanism) ->
     session.identity = identity
     session.mechanism = mechanism.name
     session.patience = session.service.limits.idle_patience
+    session.set_clock()
     session.session.authenticated = True
     session.session.auth_data = identity  # type: ignore[assignment]  # aiosmtpd says None
     session.service.emit(

@@ -53,10 +53,13 @@ class Limits:
             takes twice as long, and so on.
         unknown_commands: unknown commands and cancelled logins after which the connection ends.
         commands_before_login: commands of any kind after which a connection without a login ends.
+        refused_commands: commands that got a 5yz since the last message was kept, after which the connection ends.
         login_patience: how long to wait for a line before login.
         idle_patience: how long to wait for a line after login (RFC 5321 §4.5.3.2.7).
         data_patience: how long to wait for more data (RFC 5321 §4.5.3.2.5).
         handshake_patience: how long a TLS handshake may take.
+        login_time: how long after connecting a session without a login ends.
+        session_time: how long after connecting any session ends; one in a transaction has twice as long.
     """
 
     message_bytes: int = 26_214_400
@@ -65,10 +68,13 @@ class Limits:
     failure_delay: float = 1.0
     unknown_commands: int = 10
     commands_before_login: int = 100
+    refused_commands: int = 100
     login_patience: float = 60.0
     idle_patience: float = 300.0
     data_patience: float = 180.0
     handshake_patience: float = 30.0
+    login_time: float = 180.0
+    session_time: float = 3600.0
 
 
 def session_names() -> Iterator[str]:

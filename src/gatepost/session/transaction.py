@@ -69,6 +69,7 @@ async def mail(session: Conversation, argument: str) -> None:
     if session.answer(answer, replies.SENDER_OK):
         session.transaction = transaction
         session.state = State.MAIL
+        session.set_clock()
         if session.hooks:
             session.envelope.smtp_utf8 = wanted.smtputf8
             if answer is None:

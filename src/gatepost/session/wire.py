@@ -51,6 +51,7 @@ class Wire(SMTP):
         self.envelope: HandlerEnvelope = HandlerEnvelope()
         self.received_at = loop.time()
         self.patience = 60.0
+        self.closes_at = math.inf  # no waiting goes on after this moment of the loop's clock
         self._buffer = bytearray()
         self._searched = 0
         self._discarding = b""
@@ -271,11 +272,14 @@ class Wire(SMTP):
         """Write what was said, then wait until something happens, for our patience or until *deadline*."""
         self.flush()
         loop = self.loop
+        if self.received_at >= self.closes_at:
+            raise Gone(timed_out=True)  # the timer alone would not reach a client that never pauses
         self._deadline = loop.time() + self.patience if deadline is None else deadline
-        if self._timer_at > self._deadline:
+        moment = min(self._deadline, self.closes_at)
+        if self._timer_at > moment:
             self._stop_timer()
-            self._timer_at = self._deadline
-            self._timer = loop.call_at(self._timer_at, self._look_at_clock)
+            self._timer_at = moment
+            self._timer = loop.call_at(moment, self._look_at_clock)
         waiter = self._waiter = loop.create_future()
         try:
             await waiter
@@ -294,9 +298,10 @@ class Wire(SMTP):
         self._timer_at = math.inf
         if self._deadline is math.inf:
             return
-        if self.loop.time() < self._deadline:
-            self._timer_at = self._deadline
-            self._timer = self.loop.call_at(self._timer_at, self._look_at_clock)
+        moment = min(self._deadline, self.closes_at)
+        if self.loop.time() < moment:
+            self._timer_at = moment
+            self._timer = self.loop.call_at(moment, self._look_at_clock)
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(Gone(timed_out=True))
 
