@@ -16,7 +16,7 @@ help:
 	@echo 'make check    format, lint, types, import rules, generated files, coverage'
 	@echo 'make format   put the sources into shape'
 	@echo 'make generate make the generated files anew'
-	@echo 'make bench    CPU, speed and memory beside stock aiosmtpd'
+	@echo 'make bench    CPU, speed and memory beside stock aiosmtpd; PEERS=postfix,aiosmtpd'
 	@echo 'make crash    kill a server KILLS=50 times while mail goes through it, and count'
 	@echo 'make image    build the container image, and send mail through it'
 	@echo 'make clean    remove everything that was made here'
