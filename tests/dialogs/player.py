@@ -9,7 +9,8 @@
     TLS                               shake hands now
     END                               the server hangs up, and says nothing more
 
-In a C line `{base64:tim\\0secret}` stands for the base64 of what is in it, and `{x*100}` for a hundred x.
+In a C line `{base64:tim\\0secret}` stands for the base64 of what is in it, `{x*100}` for a hundred x, and
+`{X: y\\r\\n*100}` for a hundred such lines.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _octets(text: str) -> bytes:
         lambda match: base64.b64encode(unescape(match[1])).replace(b"\\", b"\\\\"),
         text.encode(),
     )
-    raw = re.sub(rb"\{(.)\*(\d+)\}", lambda match: match[1] * int(match[2]), raw)
+    raw = re.sub(rb"\{([^{}*]+)\*(\d+)\}", lambda match: match[1] * int(match[2]), raw)
     return unescape(raw)
 
 
