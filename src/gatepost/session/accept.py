@@ -23,29 +23,32 @@ if TYPE_CHECKING:
 __all__ = ["accept"]
 
 
-async def accept(
-    session: Conversation, transaction: Transaction, reader: DataReader, incoming: Incoming
-) -> Receipt | None:
-    """Keep the message that *reader* read into *incoming*; return its receipt, or None after a refusal.
+async def accept(session: Conversation, transaction: Transaction, reader: DataReader, incoming: Incoming) -> None:
+    """Keep the message that *reader* read into *incoming*, or refuse it, and say so.
 
     Raises:
         SpoolUnavailable: it is not kept.
     """
     if reader.fault is not None:
         _refuse(session, transaction, reader, reader.fault, "")
-        return None
+        return
     try:
         examined = examine(reader.header)
     except Malformed as error:
         _refuse(session, transaction, reader, reply_to(error), error.reason)
-        return None
+        return
     transaction.header_from = examined.from_addresses
     transaction.header_sender = examined.sender
     verdict = await session.service.policies.check(Stage.HEADER, transaction)
     if isinstance(verdict, Refuse):
         _refuse(session, transaction, reader, verdict.reply, verdict.reason)
-        return None
-    return await _keep(session, transaction, reader, incoming, examined, held=isinstance(verdict, Hold))
+        return
+    receipt = await _keep(session, transaction, reader, incoming, examined, held=isinstance(verdict, Hold))
+    if session.hooks and "DATA" in session.hooks:
+        await session.hooks.take(session, receipt)
+    else:
+        session.reply(Reply.queued(receipt))
+        session.service.wake(receipt.id)
 
 
 async def _keep(

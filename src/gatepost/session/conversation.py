@@ -6,23 +6,24 @@ What the commands mean stands in `smtp`; here is what they all use.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from aiosmtpd.smtp import Envelope as HandlerEnvelope
 from aiosmtpd.smtp import Session as HandlerSession
 
-from gatepost.errors import Malformed, Misuse, Unavailable
+from gatepost.errors import Malformed, Misuse
 from gatepost.model import reply as replies
 from gatepost.model.envelope import Transaction
 from gatepost.model.identity import Identity
 from gatepost.model.peer import Peer, TlsFacts, plain_address
 from gatepost.model.reply import Reply
 from gatepost.model.verdict import Refuse
-from gatepost.observe.events import CommandRefused, SessionClosed, SessionFailed, SessionOpened, SessionRevoked
+from gatepost.observe.events import CommandRefused, SessionClosed, SessionOpened, SessionRevoked
 from gatepost.policy.policy import Stage
-from gatepost.session.failures import reply_to
+from gatepost.session.bdat import refuse_chunk
+from gatepost.session.chunk import Chunks
+from gatepost.session.failures import reply_to, tell_trouble
 from gatepost.session.hooks import Hooks
 from gatepost.session.patience import closing_words, longest
 from gatepost.session.service import Service
@@ -31,8 +32,6 @@ from gatepost.session.wire import LINE_LIMIT, Gone, Wire
 
 __all__ = ["Conversation"]
 
-_log = logging.getLogger("gatepost.session")
-
 # A client that was silent for so many seconds, outside of a transaction, is idle.
 _AT_REST = 1.0
 # Commands that wait for nobody, unless a policy does.
@@ -40,7 +39,9 @@ _AT_ONCE = frozenset({b"EHLO", b"MAIL", b"RCPT", b"RSET", b"NOOP"})
 # Commands with which a client says its name.
 _NAMING = frozenset({"EHLO", "HELO"})
 # Commands as most clients write them.
-_USUAL = {name.encode(): name for name in ("EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT")}
+_USUAL = {
+    name.encode(): name for name in ("EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT")
+}
 
 
 class Conversation(Wire):
@@ -81,6 +82,7 @@ class Conversation(Wire):
         self.identity: Identity | None = None
         self.mechanism = ""  # by which they proved it
         self.transaction: Transaction | None = None
+        self.chunks = Chunks()
         self.is_extended = False
         self.auth_failures = 0
         self.messages = 0
@@ -111,6 +113,7 @@ class Conversation(Wire):
                 reply, self._end = closing_words(self)
                 self.reply(reply)
         finally:
+            self.chunks.forget()
             service.sessions.discard(self)
             if self._farewell is not None:
                 self.reply(self._farewell)
@@ -207,7 +210,10 @@ class Conversation(Wire):
             self.count_nonsense()
             return
         if no is not None:
-            self.refuse(no, command, str(no))
+            if command == "BDAT":
+                await refuse_chunk(self, rest.decode("latin-1").strip(" \t"), no)
+            else:
+                self.refuse(no, command, str(no))
             return
         try:
             # RFC 6531 §3.4: arguments are UTF-8, of which ASCII is a part.  Names of machines come in any encoding.
@@ -220,25 +226,7 @@ class Conversation(Wire):
         except Gone:
             raise
         except Exception as error:  # noqa: BLE001 - one of the three places: a command must not end the server
-            await self._tell_trouble(command, error)
-
-    async def _tell_trouble(self, command: str, error: Exception) -> None:
-        answer = await self.hooks.exception(error) if self.hooks else None
-        if answer is not None:
-            self.send(answer)
-            return
-        reply = self.refuse(reply_to(error), "", "")
-        self.service.emit(
-            SessionFailed(
-                session=self.id,
-                peer=self.peer.address,
-                command=command,
-                reply=str(reply),
-                reason=f"{type(error).__name__}: {error}"[:500],
-            )
-        )
-        if not isinstance(error, Unavailable):
-            _log.error("command failed", exc_info=error, extra={"session": self.id, "command": command})
+            await tell_trouble(self, command, error)
 
     # What commands use
 
@@ -384,6 +372,7 @@ class Conversation(Wire):
         """Go back to before MAIL."""
         self.transaction = None
         self.set_clock()
+        self.chunks.forget()
         if self.hooks:
             self.envelope = HandlerEnvelope()
         self.state = min(self.state, State.GREETED)

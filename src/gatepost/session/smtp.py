@@ -11,6 +11,7 @@ from functools import lru_cache
 from gatepost.model import reply as replies
 from gatepost.model.address import DOMAIN_LIMIT
 from gatepost.model.reply import Reply
+from gatepost.session.bdat import chunk
 from gatepost.session.conversation import Conversation
 from gatepost.session.extensions import EXTENSIONS, Moment
 from gatepost.session.hooks import wire
@@ -127,6 +128,10 @@ class SubmissionSession(Conversation):
     async def smtp_DATA(self, argument: str) -> None:
         """RFC 5321 §4.1.1.4."""
         await data(self, argument)
+
+    async def smtp_BDAT(self, argument: str) -> None:
+        """RFC 3030 §2."""
+        await chunk(self, argument)
 
     async def push(self, status: str | bytes) -> None:
         """Say *status*: for handlers written for aiosmtpd."""

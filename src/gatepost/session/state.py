@@ -17,6 +17,7 @@ class State(enum.IntEnum):
     GREETED = 1
     MAIL = 2  # a transaction is open
     RCPT = 3  # it has a recipient
+    CHUNKS = 4  # its content has begun to come, by BDAT
 
 
 # RFC 3207 §4: where TLS is required, only these work in clear; RFC 4954 §4 has a reply of its own for AUTH.
@@ -24,30 +25,35 @@ _IN_CLEAR = frozenset({"EHLO", "HELO", "STARTTLS", "NOOP", "RSET", "QUIT"})
 # RFC 4954 §6: where a login is required, only these work without.
 _WITHOUT_LOGIN = _IN_CLEAR | {"AUTH"}
 
+_BEFORE_MAIL = {State.CONNECTED: replies.SAY_EHLO_FIRST, State.GREETED: replies.NEED_MAIL}
+_IN_TRANSACTION = dict.fromkeys((State.MAIL, State.RCPT, State.CHUNKS), replies.BAD_SEQUENCE)
+
 # Command: the states it is allowed in, and what is said in the others.
 _ORDER: dict[str, tuple[frozenset[State], dict[State, Reply]]] = {
     "AUTH": (
         frozenset({State.GREETED}),
         # RFC 4954 §4: AUTH is not permitted during a mail transaction.
-        {State.CONNECTED: replies.SAY_EHLO_FIRST, State.MAIL: replies.BAD_SEQUENCE, State.RCPT: replies.BAD_SEQUENCE},
+        {State.CONNECTED: replies.SAY_EHLO_FIRST, **_IN_TRANSACTION},
     ),
     "STARTTLS": (
         frozenset({State.CONNECTED, State.GREETED}),
-        {State.MAIL: replies.BAD_SEQUENCE, State.RCPT: replies.BAD_SEQUENCE},
+        _IN_TRANSACTION,
     ),
     "MAIL": (
         frozenset({State.GREETED}),
         # RFC 5321 §4.1.4: MAIL comes after EHLO or HELO, and once in a transaction.
-        {State.CONNECTED: replies.SAY_EHLO_FIRST, State.MAIL: replies.NESTED_MAIL, State.RCPT: replies.NESTED_MAIL},
+        {State.CONNECTED: replies.SAY_EHLO_FIRST} | dict.fromkeys(_IN_TRANSACTION, replies.NESTED_MAIL),
     ),
     "RCPT": (
         frozenset({State.MAIL, State.RCPT}),
-        {State.CONNECTED: replies.SAY_EHLO_FIRST, State.GREETED: replies.NEED_MAIL},
+        _BEFORE_MAIL | {State.CHUNKS: replies.BAD_SEQUENCE},
     ),
     "DATA": (
         frozenset({State.MAIL, State.RCPT}),  # without recipients it has a reply of its own
-        {State.CONNECTED: replies.SAY_EHLO_FIRST, State.GREETED: replies.NEED_MAIL},
+        # RFC 3030 §2: DATA and BDAT do not come in one transaction.
+        _BEFORE_MAIL | {State.CHUNKS: replies.BAD_SEQUENCE},
     ),
+    "BDAT": (frozenset({State.MAIL, State.RCPT, State.CHUNKS}), _BEFORE_MAIL),
 }
 
 

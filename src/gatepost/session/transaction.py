@@ -9,7 +9,6 @@ from gatepost.model import reply as replies
 from gatepost.model.address import is_qualified, parse_forward_path, parse_reverse_path
 from gatepost.model.envelope import Recipient, Transaction
 from gatepost.model.identity import Identity
-from gatepost.model.reply import Reply
 from gatepost.policy.policy import Stage
 from gatepost.session.accept import accept
 from gatepost.session.data import DataReader
@@ -137,12 +136,7 @@ async def data(session: Conversation, argument: str) -> None:
         session.reply(replies.SEND_DATA)
         session.patience = service.limits.data_patience
         await session.read_data(reader, incoming)
-        receipt = await accept(session, transaction, reader, incoming)
-        if receipt is not None and session.hooks and "DATA" in session.hooks:
-            await session.hooks.take(session, receipt)
-        elif receipt is not None:
-            session.reply(Reply.queued(receipt))
-            service.wake(receipt.id)
+        await accept(session, transaction, reader, incoming)
     finally:
         incoming.abort()
         if session.is_in_data:

@@ -188,14 +188,19 @@ class Wire(SMTP):
             finally:
                 self._is_prompting = False
 
-    async def read_data(self, reader: DataReader, incoming: Incoming) -> None:
+    async def read_data(self, reader: DataReader, incoming: Incoming, octets: int | None = None) -> None:
         """Read a message to its end, no faster than *incoming* can keep it; its faults are in *reader* then.
+
+        Args:
+            reader: takes it.
+            incoming: where the reader writes it.
+            octets: how many they are, if that is known.
 
         Raises:
             Gone: the client hung up, or was silent for too long.
         """
-        rest = reader.feed(bytes(self._buffer))
-        self._buffer.clear()
+        rest = reader.feed(bytes(self._buffer[:octets]))
+        del self._buffer[:octets]
         self._searched = 0
         self._resume_reading()
         if rest is not None:
@@ -220,6 +225,25 @@ class Wire(SMTP):
                 self._resume_reading()
         finally:
             self._backlog = None
+
+    async def skip(self, octets: int, deadline: float | None) -> None:
+        """Read and forget *octets*, until *deadline*, or as long as some come within our patience.
+
+        Raises:
+            Gone: the client hung up, or was silent for too long.
+        """
+        buffer = self._buffer
+        while True:
+            here = min(octets, len(buffer))
+            del buffer[:here]
+            octets -= here
+            self._searched = 0
+            self._resume_reading()
+            if not octets:
+                return
+            if self._has_eof:
+                raise Gone
+            await self._wait(deadline)
 
     @property
     def is_in_data(self) -> bool:

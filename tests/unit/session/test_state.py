@@ -11,8 +11,9 @@ ALWAYS = ("EHLO", "HELO", "NOOP", "RSET", "QUIT", "VRFY", "EXPN", "HELP")
 ALLOWED = {
     State.CONNECTED: {*ALWAYS, "STARTTLS"},
     State.GREETED: {*ALWAYS, "STARTTLS", "AUTH", "MAIL"},
-    State.MAIL: {*ALWAYS, "RCPT", "DATA"},
-    State.RCPT: {*ALWAYS, "RCPT", "DATA"},
+    State.MAIL: {*ALWAYS, "RCPT", "DATA", "BDAT"},
+    State.RCPT: {*ALWAYS, "RCPT", "DATA", "BDAT"},
+    State.CHUNKS: {*ALWAYS, "BDAT"},
 }
 
 
@@ -22,6 +23,7 @@ def test_the_table_knows_every_command():
 
 @pytest.mark.rfc("5321 §4.1.4")
 @pytest.mark.rfc("4954 §4")
+@pytest.mark.rfc("3030 §2")
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("command", sorted(SubmissionSession.commands))
 def test_a_command_out_of_order_is_a_503(command, state):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gatepost.session.extensions.auth import AUTH
+from gatepost.session.extensions.chunking import CHUNKING
 from gatepost.session.extensions.eightbitmime import EIGHTBITMIME
 from gatepost.session.extensions.enhancedstatuscodes import ENHANCEDSTATUSCODES
 from gatepost.session.extensions.extension import Extension, Moment
@@ -20,6 +21,7 @@ EXTENSIONS: Final[tuple[Extension, ...]] = (
     SIZE,
     EIGHTBITMIME,
     SMTPUTF8,
+    CHUNKING,
     ENHANCEDSTATUSCODES,
     STARTTLS,
     AUTH,
