@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 LOAD := $(addprefix tests/bench/build/,smtpload smtpsink slowsync.so)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format generate bench crash image clean
+.PHONY: help run test check format generate bench crash fuzz image clean
 
 help:
 	@echo 'make run      start a server to try out, on 127.0.0.1, ports STARTTLS_PORT=2587 and IMPLICIT_PORT=2465'
@@ -18,6 +18,7 @@ help:
 	@echo 'make generate make the generated files anew'
 	@echo 'make bench    CPU, speed and memory beside stock aiosmtpd; PEERS=postfix,aiosmtpd'
 	@echo 'make crash    kill a server KILLS=50 times while mail goes through it, and count'
+	@echo 'make fuzz     talk nonsense to a server for SECONDS=60, and judge every answer'
 	@echo 'make image    build the container image, and send mail through it'
 	@echo 'make clean    remove everything that was made here'
 
@@ -62,6 +63,12 @@ SEED ?= $(shell date +%s)
 
 crash: $(INSTALLED)
 	$(BIN)/python tests/crash/crash.py --kills $(KILLS) --messages $(MESSAGES) --seed $(SEED)
+
+SECONDS ?= 60
+LOOP ?= uvloop
+
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz/fuzzing.py --seconds $(SECONDS) --seed $(SEED) --loop $(LOOP) $(if $(DIALOG),--dialog $(DIALOG))
 
 bench: $(INSTALLED) $(LOAD)
 	$(BIN)/python tests/bench/bench.py
