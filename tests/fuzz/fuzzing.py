@@ -122,9 +122,10 @@ class Fuzz:
             if only is not None:
                 await self._judge(only, dialog(self.report.seed, only))
                 return
-            await self._all(lambda: self._next >= _WARM_UP)
-            self.report.before = await self._rest(None)
             deadline = time.monotonic() + seconds
+            warm = deadline - seconds * 0.7
+            await self._all(lambda: self._next >= _WARM_UP and time.monotonic() > warm)
+            self.report.before = await self._rest(None)
             await self._all(lambda: time.monotonic() > deadline)
             self.report.after = await self._rest(self.report.before)
             self.report.plays = self._player.plays

@@ -138,6 +138,18 @@ async def test_strangers_have_so_many_commands(start, line):
         assert len(server.events) < 120
 
 
+@pytest.mark.parametrize("line", ["RSET\rx", "NOOP\r ", "FROG", "DATA\x1d", "QUIT\r", "QUIT\x0b", "EHLO\u2028x"])
+async def test_what_is_almost_a_command_is_none_and_ten_of_them_end_the_session(start, line):
+    async with start() as server:
+        client = await log_in(server)
+        for _ in range(9):
+            assert (await client.say(line)).startswith("500 5.5.1 ")
+        assert (await client.say(line)).startswith("500 5.5.1 ")
+        assert (await client.reply()).startswith("421 4.7.0 ")
+        assert await client.reply(5) == ""
+        client.abort()
+
+
 async def test_who_is_logged_in_has_as_many_commands_as_they_like(start):
     async with start() as server:
         client = await log_in(server)

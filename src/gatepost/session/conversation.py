@@ -38,6 +38,8 @@ _AT_REST = 1.0
 _AT_ONCE = frozenset({b"EHLO", b"MAIL", b"RCPT", b"RSET", b"NOOP"})
 # Commands with which a client says its name.
 _NAMING = frozenset({"EHLO", "HELO"})
+_SPACE = ord(" ")
+_ENDS_OF_LINE = (b"\r\n", b"\n")
 # Commands as most clients write them.
 _USUAL = {
     name.encode(): name for name in ("EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT")
@@ -163,7 +165,8 @@ class Conversation(Wire):
             or end >= LINE_LIMIT
             or self._discarding
             or data[:4].upper() not in _AT_ONCE
-            or data[4] not in b" \r\n"  # an unknown command may end the session, which is the task's to do
+            # an unknown command may end the session, which is the task's to do
+            or (data[4] != _SPACE and data[4:] not in _ENDS_OF_LINE)
             or self._is_writing_paused
             or self.hooks
             or self.service.is_draining
@@ -196,7 +199,7 @@ class Conversation(Wire):
     async def _answer_line(self, line: bytes) -> None:
         """Answer one command."""
         name, _, rest = line.partition(b" ")
-        command = _USUAL.get(name) or name.upper().decode("ascii", "replace").rstrip()
+        command = _USUAL.get(name) or name.upper().decode("ascii", "replace").rstrip("\t")
         method = self.commands.get(command)
         service = self.service
         no = refusal(
