@@ -125,6 +125,7 @@ class Fuzz:
             deadline = time.monotonic() + seconds
             warm = deadline - seconds * 0.7
             await self._all(lambda: self._next >= _WARM_UP and time.monotonic() > warm)
+            await self._rest(None)  # to weigh takes memory, too, the first time
             self.report.before = await self._rest(None)
             await self._all(lambda: time.monotonic() > deadline)
             self.report.after = await self._rest(self.report.before)
