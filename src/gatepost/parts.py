@@ -174,6 +174,7 @@ def session_limits(config: schema.Config) -> Limits:
     return Limits(
         message_bytes=limits.message_bytes,
         header_bytes=limits.header_bytes,
+        recipients=limits.recipients,
         auth_failures=config.auth.max_failures,
         failure_delay=config.auth.failure_delay.total_seconds(),
         login_patience=limits.login_timeout.total_seconds(),

@@ -347,6 +347,13 @@ class Conversation(Wire):
         return limit if own is None else min(limit, own)
 
     @property
+    def recipient_limit(self) -> int | None:
+        """How many recipients a message may have now; None where nothing limits them."""
+        limit = self.service.limits.recipients
+        own = self.identity.max_recipients if self.identity else None
+        return own if limit is None else limit if own is None else min(limit, own)
+
+    @property
     def mechanisms(self) -> tuple[str, ...]:
         """Names of the mechanisms that work now."""
         authority = self.service.authority

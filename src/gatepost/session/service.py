@@ -48,6 +48,7 @@ class Limits:
     Args:
         message_bytes: largest message; an account may have a smaller one.
         header_bytes: largest header section.
+        recipients: how many a message may have, where a policy sees to it; an account may have fewer.
         auth_failures: failed logins after which the connection ends.
         failure_delay: when the first failed login is answered, counted from the client's last line; the second one
             takes twice as long, and so on.
@@ -64,6 +65,7 @@ class Limits:
 
     message_bytes: int = 26_214_400
     header_bytes: int = 262_144
+    recipients: int | None = None
     auth_failures: int = 3
     failure_delay: float = 1.0
     unknown_commands: int = 10

@@ -44,6 +44,7 @@ class SubmissionSession(Conversation):
                 offers_tls=self.service.tls_context is not None,
                 mechanisms=self.mechanisms,
                 message_bytes=self.message_limit,
+                recipients=self.recipient_limit,
             ),
         )
         answer = await self.hooks.ehlo(self, hostname, reply) if self.hooks else None

@@ -9,6 +9,7 @@ from gatepost.session.extensions.chunking import CHUNKING
 from gatepost.session.extensions.eightbitmime import EIGHTBITMIME
 from gatepost.session.extensions.enhancedstatuscodes import ENHANCEDSTATUSCODES
 from gatepost.session.extensions.extension import Extension, Moment
+from gatepost.session.extensions.limits import LIMITS
 from gatepost.session.extensions.pipelining import PIPELINING
 from gatepost.session.extensions.size import SIZE
 from gatepost.session.extensions.smtputf8 import SMTPUTF8
@@ -23,6 +24,7 @@ EXTENSIONS: Final[tuple[Extension, ...]] = (
     SMTPUTF8,
     CHUNKING,
     ENHANCEDSTATUSCODES,
+    LIMITS,
     STARTTLS,
     AUTH,
 )

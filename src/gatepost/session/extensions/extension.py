@@ -19,12 +19,14 @@ class Moment:
         offers_tls: whether STARTTLS would work.
         mechanisms: SASL mechanisms that would work; empty once logged in.
         message_bytes: largest message that would be taken.
+        recipients: how many a message may have; None where that is not limited.
     """
 
     is_tls: bool
     offers_tls: bool
     mechanisms: tuple[str, ...]
     message_bytes: int
+    recipients: int | None
 
 
 @dataclass(frozen=True, slots=True)
