@@ -20,7 +20,7 @@ from gatepost.errors import SpoolUnavailable, StoreUnavailable
 from gatepost.identity.authority import Authority
 from gatepost.listener.limits import Connections
 from gatepost.listener.listener import Listener
-from gatepost.listener.tls import KeyPair, ListenerContext, load_pair
+from gatepost.listener.tls import KeyPair, ListenerContext, load_pairs
 from gatepost.model import reply as replies
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
@@ -234,14 +234,14 @@ class Worker:
 
     # Reload.
 
-    async def reload(self, config: schema.Config, pair: KeyPair) -> None:
+    async def reload(self, config: schema.Config, pairs: Sequence[KeyPair]) -> None:
         """Go on with another configuration; sessions that are open keep what they began with.
 
         Nothing changes if anything of it cannot be used.
 
         Args:
             config: with the same listeners and state_dir as before (`gatepost.config.reload.keep_standing`).
-            pair: certificate and key of the listeners.
+            pairs: certificates and keys of the listeners, the default first.
 
         Raises:
             ConfigError: something cannot be made as configured.
@@ -250,7 +250,7 @@ class Worker:
         routes = parts.routes(config, self._routes)
         policies, limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         authority = await self._new_authority(config)
-        load_pair(self._context, pair, minimum_version=config.tls.minimum_version)
+        load_pairs(self._context, pairs, minimum_version=config.tls.minimum_version)
         # From here on nothing can fail.
         self.state.guesses.adapt(parts.login_limits(config))
         old_routes, self._routes, self.config = self._routes, routes, config

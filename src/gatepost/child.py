@@ -179,7 +179,9 @@ class _Life:
                     raise ConfigError(message["refused"])
                 text = message["config"]
                 config = load(Path(message["path"]), os.environ, text=text)
-                await worker.reload(keep_standing(worker.config, config), unpack_pair(message["pair"]))
+                await worker.reload(
+                    keep_standing(worker.config, config), [unpack_pair(each) for each in message["pairs"]]
+                )
             except (ConfigError, Unavailable) as error:
                 worker.reload_error = str(error)
                 if "refused" not in message:

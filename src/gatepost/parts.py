@@ -50,7 +50,7 @@ __all__ = [
     "authority",
     "bring_stores_up",
     "connection_limits",
-    "key_pair",
+    "key_pairs",
     "login_limits",
     "node_state",
     "open_sockets",
@@ -270,24 +270,25 @@ def open_sockets(config: schema.Config, given: Mapping[str, socket.socket] | Non
     return sockets
 
 
-def key_pair(config: schema.Config) -> KeyPair:
-    """Read certificate and key of the listeners.
+def key_pairs(config: schema.Config) -> tuple[KeyPair, ...]:
+    """Read certificates and keys of the listeners, the default first.
 
     Raises:
-        ConfigError: there is none, or it cannot be read.
+        ConfigError: there is none, or one cannot be read.
     """
-    if config.tls.certificate is None:
+    tls = config.tls
+    if tls.certificate is None:
         raise ConfigError(
             "tls.certificate: is missing; clients log in over TLS only.  Name a certificate and its key, "
             "or make one for tests: gatepost cert dev"
         )
-    return read_pair(config.tls.certificate, config.tls.key)
+    return read_pair(tls.certificate, tls.key), *(read_pair(each.certificate, each.key) for each in tls.pairs)
 
 
 def tls_context(config: schema.Config) -> ssl.SSLContext:
     """Make the TLS context of the listeners.
 
     Raises:
-        ConfigError: there is no certificate, or it cannot be used.
+        ConfigError: there is no certificate, or one cannot be used.
     """
-    return server_context(key_pair(config), minimum_version=config.tls.minimum_version)
+    return server_context(key_pairs(config), minimum_version=config.tls.minimum_version)

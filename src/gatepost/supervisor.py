@@ -29,12 +29,12 @@ from gatepost.config.check import check
 from gatepost.config.load import load, read
 from gatepost.config.reload import keep_standing, needs_restart
 from gatepost.errors import ConfigError
-from gatepost.listener.tls import load_pair
+from gatepost.listener.tls import load_pairs
 from gatepost.observe.board import Board
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ReloadRefused, ServerStarted, ServerStopped, WorkerLost
 from gatepost.observe.metrics import Metrics
-from gatepost.parts import bring_stores_up, key_pair
+from gatepost.parts import bring_stores_up, key_pairs
 from gatepost.spool.layout import share
 from gatepost.state.connections import ConnectionTable
 from gatepost.systemd import notify
@@ -281,9 +281,9 @@ class Supervisor:
             if findings.problems:
                 raise ConfigError(*findings.problems)
             bring_stores_up(config)
-            pair = key_pair(config)
+            pairs = key_pairs(config)
             # For the workers that are forked from now on.
-            load_pair(self.context, pair, minimum_version=config.tls.minimum_version)
+            load_pairs(self.context, pairs, minimum_version=config.tls.minimum_version)
         except ConfigError as error:
             self.emit(ReloadRefused(str(error)))
             message = {"refused": str(error)}
@@ -292,7 +292,7 @@ class Supervisor:
                 _log.warning("configuration", extra={"warning": warning})
             # What needs a restart stays as it is, also in workers that are forked from now on.
             self.config = keep_standing(self.config, config)
-            message = {"path": str(path), "config": text, "pair": pack_pair(pair)}
+            message = {"path": str(path), "config": text, "pairs": [pack_pair(each) for each in pairs]}
         for child in self._children:
             if child.hears and child.channel is not None and not child.channel.send(**message):
                 _log.error("a process does not listen", extra={"process": child.process})

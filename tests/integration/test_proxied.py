@@ -271,13 +271,13 @@ async def test_stopping_does_not_wait_for_headers(start):
 
 async def test_a_reload_names_other_proxies(start):
     from gatepost.config.schema import Config
-    from gatepost.parts import key_pair
+    from gatepost.parts import key_pairs
 
     async with start(listener=PROXIED) as server:
         config = server.worker.config
         others = [each.model_copy(update={"proxy_networks": ()}) for each in config.listener]
         changed: Config = config.model_copy(update={"listener": tuple(others)})
-        await server.worker.reload(changed, key_pair(changed))
+        await server.worker.reload(changed, key_pairs(changed))
         client = await dial(server, "submission")
         assert (await client.reply()).startswith("220")
         client.abort()

@@ -111,9 +111,9 @@ async def test_a_reload_brings_another_quota(start, tmp_path):
         await client.close()
         limits = worker.config.limits.model_copy(update={"recipients_per_day": 3})
         config = worker.config.model_copy(update={"limits": limits})
-        from gatepost.parts import key_pair
+        from gatepost.parts import key_pairs
 
-        await worker.reload(config, key_pair(config))
+        await worker.reload(config, key_pairs(config))
         client = await log_in(server)
         assert await submit(client, 2) == [YES, NO, DATA, KEPT]
         await client.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from servers import Authority, Gatepost, wait_for
 
@@ -312,6 +313,44 @@ class TestReload:
         wait_for("another", lambda: len(server.told("worker started")) == 3)
         assert {connect()[1] for _ in range(8)} == {own_der(own)}
         assert all(connect(ticket)[2] for _ in range(8))
+
+    @pytest.mark.rfc("6066 §3")
+    def test_another_certificate_is_shown_for_its_name_by_all_workers(self, server: Server) -> None:
+        more = trustme.CA().issue_cert("mail.example.net")
+        chain = server.folder / "more.pem"
+        more.private_key_and_cert_chain_pem.write_to_path(str(chain))
+
+        def names(name: str) -> set[str]:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            shown = set()
+            for _ in range(8):
+                with (
+                    socket.create_connection(("127.0.0.1", server.implicit_port), timeout=10) as raw,
+                    context.wrap_socket(raw, server_hostname=name) as tls,
+                ):
+                    der = tls.getpeercert(binary_form=True)
+                    assert der is not None
+                    shown.add("more" if ssl.DER_cert_to_PEM_cert(der) in chain.read_text() else "default")
+            return shown
+
+        assert names("mail.example.net") == {"default"}
+        written = server.config.read_text()
+        server.config.write_text(f'{written}\n[[tls.pairs]]\ncertificate = "{chain}"\n')
+        self.reload(server)
+        assert (names("mail.example.net"), names("localhost")) == ({"more"}, {"default"})
+        chain.write_bytes(chain.read_bytes()[:300])
+        self.reload(server, refused=True)
+        assert "tls.pairs" in server.told("reload refused")[-1]["reason"]
+        more.private_key_and_cert_chain_pem.write_to_path(str(chain))
+        assert names("mail.example.net") == {"more"}
+        # What is forked anew has it, too.
+        os.kill(server.workers[0], signal.SIGKILL)
+        wait_for("another", lambda: len(server.told("worker started")) == 3)
+        assert (names("mail.example.net"), names("localhost")) == ({"more"}, {"default"})
+        server.config.write_text(written)
+        self.reload(server)
+        assert names("mail.example.net") == {"default"}
 
     @pytest.mark.parametrize("what", ["config", "certificate", "key"])
     def test_what_cannot_be_used_is_refused_whole_and_the_old_goes_on(self, server: Server, what: str) -> None:

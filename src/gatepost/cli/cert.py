@@ -156,14 +156,15 @@ def _write(path: Path, octets: bytes, mode: int) -> None:
 @config_path_option
 @json_option
 def show(file: Path | None, config_path: Path, as_json: bool) -> None:
-    """Show subject, names, expiry and fingerprint of the certificates in FILE, or of the one in use."""
+    """Show subject, names, expiry and fingerprint of the certificates in FILE, or of those in use."""
     from gatepost.config.certificate import Flaw, read_chain
 
-    path = file if file is not None else _in_use(config_path)
-    try:
-        chain = read_chain(path)
-    except Flaw as flaw:
-        raise Told(f"{path}: {flaw}") from None
+    chain = []
+    for path in [file] if file is not None else _in_use(config_path):
+        try:
+            chain += read_chain(path)
+        except Flaw as flaw:
+            raise Told(f"{path}: {flaw}") from None
     now = dt.datetime.now(dt.UTC)
     rows = [
         {
@@ -188,7 +189,7 @@ def show(file: Path | None, config_path: Path, as_json: bool) -> None:
         print_row(row, as_json=False)
 
 
-def _in_use(config_path: Path) -> Path:
+def _in_use(config_path: Path) -> list[Path]:
     from gatepost.config.load import load
 
     config = load(config_path, os.environ)
@@ -196,4 +197,4 @@ def _in_use(config_path: Path) -> Path:
         raise Told(
             config.source.problem(("tls", "certificate"), "is missing; name a file, or give one to this command")
         )
-    return config.tls.certificate
+    return [config.tls.certificate, *(each.certificate for each in config.tls.pairs)]

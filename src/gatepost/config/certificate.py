@@ -32,6 +32,17 @@ class Certificate:
     fingerprint: str
     parsed: x509.Certificate
 
+    @property
+    def dns_names(self) -> list[str]:
+        """Its names but for addresses, as clients ask for them."""
+        general = _alternative_names(self.parsed)
+        return [name.lower() for name in general.get_values_for_type(x509.DNSName)] if general else []
+
+    @property
+    def kind(self) -> str:
+        """The kind of its key: one of each can be shown for a name."""
+        return self.key.partition(" ")[0]
+
     def covers(self, hostname: str) -> bool:
         """Tell whether *hostname* is one of its names (RFC 9525 §6.3); a wildcard is the whole left-most label."""
         _, _, parent = hostname.partition(".")
@@ -50,8 +61,8 @@ def read_chain(path: Path) -> list[Certificate]:
         raise Flaw("holds no certificate in PEM form; name the file with the full chain") from None
 
 
-def check_pair(certificate: Path, key: Path | None, hostname: str, now: dt.datetime) -> tuple[list[str], list[str]]:
-    """Look at a certificate together with its key; return what is wrong and what is only odd.
+def check_pair(certificate: Path, key: Path | None, now: dt.datetime) -> tuple[Certificate, list[str], list[str]]:
+    """Look at a certificate together with its key; return it, what is wrong and what is only odd.
 
     Raises:
         Flaw: the certificate or, with ``key:`` in front, the key cannot be used at all.
@@ -64,22 +75,19 @@ def check_pair(certificate: Path, key: Path | None, hostname: str, now: dt.datet
         warnings.append(f"expires on {leaf.not_after:%Y-%m-%d}; renew it soon")
     if now < leaf.not_before:
         problems.append(f"is not valid before {leaf.not_before:%Y-%m-%d}; wait, or correct the clock")
-    if not leaf.covers(hostname):
-        shown = ", ".join(leaf.names) or "nothing"
-        warnings.append(f"is not made out for {hostname}, but for {shown}; clients that use that name will refuse it")
     try:
         private = serialization.load_pem_private_key(_read(key or certificate), None)
     except TypeError:
         raise Flaw("key: is locked with a passphrase; store it without, readable for gatepost only") from None
     except ValueError:
-        remedy = "name its file in tls.key" if key is None else "name the right file"
+        remedy = "name its file as the key" if key is None else "name the right file"
         raise Flaw(f"key: holds no private key in PEM form; {remedy}") from None
     except Flaw as flaw:
         raise Flaw(f"key: {flaw}") from None
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if private.public_key().public_bytes(*form) != leaf.parsed.public_key().public_bytes(*form):
         raise Flaw("key: does not belong to the certificate; name the key it was made with")
-    return problems, warnings
+    return leaf, problems, warnings
 
 
 def _read(path: Path) -> bytes:
@@ -89,13 +97,19 @@ def _read(path: Path) -> bytes:
         raise Flaw(f"cannot be read at {path} ({error.strerror}); correct the path or who may read it") from None
 
 
-def _describe(parsed: x509.Certificate) -> Certificate:
+def _alternative_names(parsed: x509.Certificate) -> x509.SubjectAlternativeName | None:
     try:
-        general = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _describe(parsed: x509.Certificate) -> Certificate:
+    general = _alternative_names(parsed)
+    names = []
+    if general is not None:
         names = [name.lower() for name in general.get_values_for_type(x509.DNSName)]
         names += [str(address) for address in general.get_values_for_type(x509.IPAddress)]
-    except x509.ExtensionNotFound:
-        names = []
     public = parsed.public_key()
     size = getattr(public, "key_size", None)
     kind = type(public).__name__.removesuffix("PublicKey").removeprefix("_").replace("EllipticCurve", "EC")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from gatepost.config.certificate import Flaw, check_pair
+from gatepost.config.certificate import Certificate, Flaw, check_pair
 from gatepost.config.locate import Key
 from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
 from gatepost.config.schema import Config, Issuer, Listener
@@ -58,7 +58,7 @@ def check(config: Config, now: dt.datetime | None = None) -> Findings:
     for look in (_folders, _listeners, _mechanisms, _issuers, _limits, _routes):
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
-    _certificate(config, findings, moment)
+    _certificates(config, findings, moment)
     _credentials(config, findings, moment)
     return findings
 
@@ -283,28 +283,55 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _certificate(config: Config, findings: Findings, now: dt.datetime) -> None:
-    if config.tls.certificate is None:
+def _certificates(config: Config, findings: Findings, now: dt.datetime) -> None:
+    tls = config.tls
+    if tls.certificate is None:
         findings.wrong(
             ("tls", "certificate"),
             "is missing, and no login is taken in clear; name one, or make one to try with: gatepost cert dev",
         )
         return
+    pairs: list[tuple[Key, Path, Path | None]] = [(("tls",), tls.certificate, tls.key)]
+    pairs += [(("tls", "pairs", number), each.certificate, each.key) for number, each in enumerate(tls.pairs)]
+    leaves = [_pair(*each, findings, now) for each in pairs]
+    first = leaves[0]
+    if first is not None and not any(leaf is not None and leaf.covers(config.hostname) for leaf in leaves):
+        shown = ", ".join(first.names) or "nothing"
+        findings.odd(
+            ("tls", "certificate"),
+            f"is not made out for {config.hostname}, but for {shown}; clients that use that name will refuse it",
+        )
+    seen: set[tuple[str, str]] = set()
+    for number, leaf in enumerate(leaves):
+        if leaf is None:
+            continue
+        shown_for = {(name, leaf.kind) for name in leaf.dns_names}
+        if number and not shown_for - seen:
+            findings.wrong(
+                (*pairs[number][0], "certificate"),
+                "is never shown: it is for no name that those before it, of the same kind, are not for; remove it",
+            )
+        seen |= shown_for
+
+
+def _pair(place: Key, certificate: Path, key: Path | None, findings: Findings, now: dt.datetime) -> Certificate | None:
+    """Look at one certificate and its key; return the certificate unless it cannot be used."""
     try:
-        problems, warnings = check_pair(config.tls.certificate, config.tls.key, config.hostname, now)
+        leaf, problems, warnings = check_pair(certificate, key, now)
     except Flaw as flaw:
         name, _, text = str(flaw).rpartition("key: ")
         is_key = str(flaw).startswith("key: ")
-        where = "key" if is_key and config.tls.key is not None else "certificate"
-        findings.wrong(("tls", where), text if is_key else name + text)
-        return
+        where = "key" if is_key and key is not None else "certificate"
+        findings.wrong((*place, where), text if is_key else name + text)
+        return None
     for text in problems:
-        findings.wrong(("tls", "certificate"), text)
+        findings.wrong((*place, "certificate"), text)
     for text in warnings:
-        findings.odd(("tls", "certificate"), text)
-    key = config.tls.key or config.tls.certificate
-    if key.stat().st_mode & 0o007 and not key.is_relative_to("/run/secrets"):
-        findings.odd(("tls", "key"), f"can be read by everybody on this machine; run: chmod o= {key}")
+        findings.odd((*place, "certificate"), text)
+    holder = key or certificate
+    if holder.stat().st_mode & 0o007 and not holder.is_relative_to("/run/secrets"):
+        findings.odd((*place, "key"), f"can be read by everybody on this machine; run: chmod o= {holder}")
+    return leaf
 
 
 def _credentials(config: Config, findings: Findings, now: dt.datetime) -> None:

@@ -16,6 +16,7 @@ from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, fiel
 from gatepost.config.limits import Limits
 from gatepost.config.locate import Source
 from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
+from gatepost.config.tls import Pair, Tls
 from gatepost.config.values import (
     Address,
     Duration,
@@ -42,6 +43,7 @@ __all__ = [
     "Match",
     "OAuth",
     "Observe",
+    "Pair",
     "Policy",
     "Queue",
     "Route",
@@ -94,24 +96,6 @@ class Listener(Table):
 
     _check_distinct = field_validator("mechanisms")(_distinct)
     _check_networks = field_validator("proxy_networks")(check_networks)
-
-
-class Tls(Table):
-    """TLS of the listeners."""
-
-    certificate: Location | None = Field(
-        default=None,
-        description="Certificate and its chain, as PEM.  Without it gatepost does not start.",
-        examples=["/etc/gatepost/tls/fullchain.pem"],
-    )
-    key: Location | None = Field(
-        default=None,
-        description="Private key of the certificate, as PEM; in the file of the certificate if not given.",
-        examples=["/etc/gatepost/tls/privkey.pem"],
-    )
-    minimum_version: Literal["TLSv1.2", "TLSv1.3"] = Field(
-        default="TLSv1.2", description="Oldest version of TLS to accept."
-    )
 
 
 class Argon2(Table):

@@ -1,8 +1,9 @@
 """TLS contexts of the listeners, and what is loaded into them (RFC 8314, RFC 8996, RFC 9325).
 
-A context lives as long as the server, so that the tickets it gave out hold; a new certificate is loaded into it.  A
-load that fails leaves a context that fails every handshake: so each pair is tried first, in a context that is thrown
-away, and the very octets that were tried are loaded.
+A context lives as long as the server, so that the tickets it gave out hold.  Certificates are shown in its place by
+contexts that hold nothing else, chosen by the name that a client asks for (SNI), and made anew at a reload; one that
+has no more than the pair it began with shows it itself, which costs a handshake less.  A load that fails leaves a
+context that fails every handshake: so all pairs are tried first, and the very octets that were tried are used.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from gatepost.errors import ConfigError
 
-__all__ = ["KeyPair", "ListenerContext", "TlsVersion", "load_pair", "read_pair", "server_context"]
+__all__ = ["KeyPair", "ListenerContext", "TlsVersion", "load_pairs", "read_pair", "server_context"]
 
 TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
 
@@ -44,13 +46,36 @@ class KeyPair:
 
 
 class ListenerContext(ssl.SSLContext):
-    """A context that remembers what was loaded.
+    """A context that remembers what it shows.
 
     Attributes:
-        expires: when its certificate ends, in seconds since the epoch; None if that is not known.
+        expires: when the first of its certificates ends, in seconds since the epoch; None if that is not known.
+        own: the pairs that it holds itself; none of another kind can be taken out of it again.
+        default: what shows the certificates that go to whoever asks for no name of ours; None if it does so itself.
+        by_name: what shows those for a name, or for ``*.`` and the rest of a name.
     """
 
     expires: float | None = None
+    own: Sequence[KeyPair] = ()
+    default: ssl.SSLContext | None = None
+    by_name: dict[str, ssl.SSLContext]
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """A pair, and what its certificate says.
+
+    Args:
+        pair: as it was read.
+        kind: of the key: OpenSSL holds one certificate of each kind, and shows what a client can verify.
+        names: DNS names in lower case.
+        expires: when it ends.
+    """
+
+    pair: KeyPair
+    kind: str
+    names: frozenset[str]
+    expires: float | None
 
 
 def read_pair(certificate: Path, key: Path | None = None) -> KeyPair:
@@ -66,11 +91,12 @@ def read_pair(certificate: Path, key: Path | None = None) -> KeyPair:
         raise _unusable(name, error) from None
 
 
-def server_context(pair: KeyPair, *, minimum_version: TlsVersion = "TLSv1.2") -> ssl.SSLContext:
+def server_context(pairs: Sequence[KeyPair], *, minimum_version: TlsVersion = "TLSv1.2") -> ListenerContext:
     """Make the context of a listener.
 
     Args:
-        pair: certificate and key.
+        pairs: certificates and keys; the first is for whoever asks for no name of ours, with those of other kinds that
+            are for the same names.  The first of its kind counts for each name.
         minimum_version: the oldest version that is taken.
 
     Raises:
@@ -82,19 +108,62 @@ def server_context(pair: KeyPair, *, minimum_version: TlsVersion = "TLSv1.2") ->
     context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 1
-    _load(context, pair)
+    context.own = tuple(pairs[:1])
+    _load(context, pairs[0])
+    _show(context, pairs)
     return context
 
 
-def load_pair(context: ssl.SSLContext, pair: KeyPair, *, minimum_version: TlsVersion = "TLSv1.2") -> None:
-    """Let a living context go on with *pair*; connections that stand keep what they have.
+def load_pairs(context: ssl.SSLContext, pairs: Sequence[KeyPair], *, minimum_version: TlsVersion = "TLSv1.2") -> None:
+    """Let a living context of a listener go on with *pairs*; connections that stand keep what they have.
 
     Raises:
-        ConfigError: it cannot be used; the context is as it was.
+        ConfigError: one cannot be used; the context is as it was.
     """
-    server_context(pair, minimum_version=minimum_version)
-    _load(context, pair)
+    assert isinstance(context, ListenerContext)
+    _show(context, pairs)
     context.minimum_version = _VERSIONS[minimum_version]
+
+
+def _show(context: ListenerContext, pairs: Sequence[KeyPair]) -> None:
+    """Make what shows *pairs*; only when all is made, let *context* use it."""
+    described = [_describe(each) for each in pairs]
+    first = described[0]
+    made: dict[tuple[KeyPair, ...], ssl.SSLContext] = {}
+
+    def holding(fitting: list[_Described]) -> ssl.SSLContext:
+        # The first of each kind.
+        chosen = tuple({each.kind: each.pair for each in reversed(fitting)}.values())
+        if chosen not in made:
+            made[chosen] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            made[chosen].set_ciphers(_CIPHERS)  # these count; all else is taken from the listener's context before
+            for pair in chosen:
+                _load(made[chosen], pair)
+        return made[chosen]
+
+    default = holding([first, *(each for each in described[1:] if first.names and first.names <= each.names)])
+    names = {name for each in described for name in each.names}
+    by_name = {name: holding([each for each in described if name in each.names]) for name in names}
+    is_own = len(pairs) == 1 and tuple(pairs) == context.own
+    context.default = None if is_own else default
+    context.by_name = {name: each for name, each in by_name.items() if each is not default}
+    context.sni_callback = None if is_own else _choose
+    ends = [each.expires for each in described if each.expires is not None]
+    context.expires = min(ends, default=None)
+
+
+def _choose(tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+    """Show what fits *name*."""
+    assert isinstance(context, ListenerContext)
+    # RFC 6066 §3: for a name that is not ours the handshake may go on without a word; it gets the default.
+    fitting = None
+    if name and context.by_name:
+        name = name.lower()
+        fitting = context.by_name.get(name) or context.by_name.get(f"*.{name.partition('.')[2]}")
+    if fitting is None:
+        fitting = context.default
+    if fitting is not None:
+        tls.context = fitting
 
 
 def _load(context: ssl.SSLContext, pair: KeyPair) -> None:
@@ -105,8 +174,6 @@ def _load(context: ssl.SSLContext, pair: KeyPair) -> None:
             context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ValueError) as error:
         raise _unusable(pair.name, error) from None
-    if isinstance(context, ListenerContext):
-        context.expires = _end_of(pair.certificate)
 
 
 @contextlib.contextmanager
@@ -122,11 +189,17 @@ def _in_memory(octets: bytes) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _end_of(pem: bytes) -> float | None:
+def _describe(pair: KeyPair) -> _Described:
     try:
-        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
-    except ValueError:
-        return None  # OpenSSL takes more than others do
+        leaf = x509.load_pem_x509_certificate(pair.certificate)
+        names: list[str] = []
+        with contextlib.suppress(x509.ExtensionNotFound):
+            general = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            names = general.get_values_for_type(x509.DNSName)
+        end = leaf.not_valid_after_utc.timestamp()
+        return _Described(pair, type(leaf.public_key()).__name__, frozenset(map(str.lower, names)), end)
+    except (ValueError, UnsupportedAlgorithm):
+        return _Described(pair, "", frozenset(), None)  # OpenSSL takes more than others do
 
 
 def _unusable(name: str, error: Exception) -> ConfigError:

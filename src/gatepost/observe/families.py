@@ -313,6 +313,6 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "gatepost_tls_certificate_expiry_seconds",
         "gauge",
-        "When the certificate of the listeners ends, in seconds since the epoch.",
+        "When the first certificate of the listeners ends, in seconds since the epoch.",
     ),
 )

@@ -90,7 +90,7 @@ class Line:
         self.client = client.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
         self.below, self.above = Below(), Above()
         self.done: list[OSError | None] = []
-        context = server_context(read_pair(authority.certificate, authority.key))
+        context = server_context([read_pair(authority.certificate, authority.key)])
         self.tls = TlsTransport(context, self.above, patience, self.done.append)
         self.tls.connection_made(self.below)
 
@@ -278,7 +278,7 @@ async def test_what_is_no_handshake_is_refused_and_nobody_hears_of_it_twice(auth
 
 
 async def test_an_old_version_hears_why(authority: Authority):
-    context = server_context(read_pair(authority.certificate, authority.key), minimum_version="TLSv1.3")
+    context = server_context([read_pair(authority.certificate, authority.key)], minimum_version="TLSv1.3")
     line = Line(authority, ssl.TLSVersion.TLSv1_2)
     line.tls = TlsTransport(context, line.above, 30, line.done.append)
     line.tls.connection_made(line.below)
