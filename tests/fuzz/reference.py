@@ -12,7 +12,7 @@ from fuzz.replies import Broken, Reply
 
 __all__ = ["Kept", "Reference", "differences"]
 
-_BDAT = re.compile(rb"BDAT +([0-9]{1,19})( +LAST)?[ \t]*", re.IGNORECASE)
+_BDAT = re.compile(rb"BDAT\t* [ \t]*([0-9]{1,20})([ \t]+LAST)?[ \t]*", re.IGNORECASE)
 _QUEUED = re.compile(rb"2\.0\.0 queued as ([A-Za-z0-9_-]+)")
 _ENDING = frozenset({221, 421})
 # What each of these can answer.
@@ -155,6 +155,10 @@ class Reference:
         self._mode = "command"
         if awaits in ("message", "last"):
             self._took_message(reply)
+        elif awaits == "chunk" and reply.code != 250:
+            # RFC 3030 §2: with one chunk the message has failed.
+            if self._recipients:
+                self._forget()
         elif awaits != "greeting":
             self._took_command(awaits, verb, line, reply)
 
@@ -216,10 +220,13 @@ class Reference:
 
     def _took_message(self, reply: Reply) -> None:
         if reply.code != 250:
-            self._forget()
+            if self._recipients:
+                self._forget()
             return
         match = _QUEUED.match(reply.lines[0])
         content = self._content or self._chunks
+        if not content.endswith(b"\r\n"):
+            content += b"\r\n"  # a last chunk may leave that out
         if match is None:
             raise Broken(f"a message that has no name: {reply}")
         if self._sender is None or not self._recipients or not self._is_known:
@@ -227,6 +234,8 @@ class Reference:
         rest = content.replace(b"\r\n", b"")
         if b"\r" in rest or b"\n" in rest:
             raise Broken("a message with a bare CR or LF was taken")
+        if b"\0" in rest:
+            raise Broken("a message with NUL was taken")
         self.kept.append(Kept(match[1].decode(), content, self._sender, tuple(self._recipients)))
         self._forget()
 

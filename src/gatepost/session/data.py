@@ -91,6 +91,10 @@ class DataReader:
         if _has_bare_line_ending(piece):
             self.fail(replies.BARE_LINE_ENDING)
             return
+        # RFC 2045 §2.8: text has no NUL; to some readers it ends a line, or the message.
+        if b"\0" in piece:
+            self.fail(replies.NUL_IN_MESSAGE)
+            return
         # RFC 5321 §4.5.2: a dot at the start of a line was added by the client.
         if has_dots:
             piece = piece.replace(b"\r\n.", b"\r\n")

@@ -177,3 +177,11 @@ def test_what_gets_through_is_what_was_meant(parts):
         return
     assert reader.fault is None
     assert reader.header + body == b"".join(line.removeprefix(b".") + b"\r\n" for line in lines)
+
+
+@pytest.mark.parametrize("split", [lambda data: [data], singles], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize("content", [HEADER + b"\r\na\0b\r\n", HEADER + b"X: \0\r\n", b"\0", HEADER + b"\r\n\0.\r\n"])
+def test_nul_is_refused_wherever_it_stands(split, content):
+    reader, _, rest = read(split(content + b"\r\n.\r\nQUIT\r\n"))
+    assert reader.fault == replies.NUL_IN_MESSAGE
+    assert rest == b"QUIT\r\n"
