@@ -11,7 +11,7 @@ from gatepost.model.identity import Identity
 from gatepost.model.peer import Peer
 from gatepost.model.value import value
 
-__all__ = ["Body", "Envelope", "MessageId", "Receipt", "Recipient", "Transaction"]
+__all__ = ["Body", "Envelope", "MessageId", "Notify", "Receipt", "Recipient", "Ret", "Transaction"]
 
 MessageId = NewType("MessageId", str)
 """Name of a message in spool, queue and log: letters and digits, in the order of acceptance."""
@@ -24,11 +24,35 @@ class Body(enum.Enum):
     EIGHT_BIT = "8BITMIME"
 
 
+class Notify(enum.Flag):
+    """Which reports about a recipient are wanted (RFC 3461 §4.1)."""
+
+    NEVER = enum.auto()
+    SUCCESS = enum.auto()
+    FAILURE = enum.auto()
+    DELAY = enum.auto()
+
+
+class Ret(enum.Enum):
+    """How much of the message a report of failure holds (RFC 3461 §4.3)."""
+
+    FULL = "FULL"
+    HEADERS = "HDRS"
+
+
 @value(frozen=True, slots=True)
 class Recipient:
-    """One forward-path, and what the client asked for with it."""
+    """One forward-path, and what the client asked for with it.
+
+    Args:
+        mailbox: whom it is for.
+        notify: from NOTIFY= on RCPT; None when not given.
+        orcpt: from ORCPT= on RCPT, type and xtext as they came; empty when not given.
+    """
 
     mailbox: Mailbox
+    notify: Notify | None = None
+    orcpt: str = ""
 
     def __str__(self) -> str:
         return str(self.mailbox)
@@ -48,6 +72,8 @@ class Envelope:
         header_bytes: length of the header section with its empty line, as it will be relayed.
         size_bytes: length of the content, as it will be relayed, without dot-stuffing.
         sandbox: whether it must go to a sandbox, whatever the routes say.
+        ret: from RET= on MAIL; None when not given.
+        envid: from ENVID= on MAIL, xtext as it came; empty when not given.
     """
 
     reverse_path: Mailbox | None
@@ -59,6 +85,8 @@ class Envelope:
     header_bytes: int = 0
     size_bytes: int = 0
     sandbox: bool = False
+    ret: Ret | None = None
+    envid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +110,8 @@ class Transaction:
         declared_size: from SIZE= on MAIL, in octets; None when not given.
         body: from BODY= on MAIL.
         smtputf8: whether SMTPUTF8 stood on MAIL.
+        ret: from RET= on MAIL; None when not given.
+        envid: from ENVID= on MAIL, xtext as it came; empty when not given.
         header_from: addresses of the From field, when the header is known.
         header_sender: address of the Sender field, if there is one.
     """
@@ -94,5 +124,7 @@ class Transaction:
     declared_size: int | None = None
     body: Body = Body.SEVEN_BIT
     smtputf8: bool = False
+    ret: Ret | None = None
+    envid: str = ""
     header_from: tuple[Mailbox, ...] = ()
     header_sender: Mailbox | None = None

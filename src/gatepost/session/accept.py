@@ -95,6 +95,8 @@ async def _keep(
         header_bytes=len(prepared.prefix),
         size_bytes=len(prepared.prefix) + reader.size - len(reader.header),
         sandbox=identity.sandbox,
+        ret=transaction.ret,
+        envid=transaction.envid,
     )
     # Once the spool has begun, the message may be there: then it is told of and relayed like any other, even when its
     # client hangs up meanwhile and hears of no 250.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from gatepost.errors import Malformed
 from gatepost.model import reply as replies
-from gatepost.model.envelope import Body
+from gatepost.model.envelope import Body, Notify, Ret
 
-__all__ = ["MailParameters", "Parameters", "decode_xtext", "parse_parameters", "split_path"]
+__all__ = ["MailParameters", "Parameters", "RecipientParameters", "decode_xtext", "parse_parameters", "split_path"]
 
 Parameters = dict[str, str | None]
 
@@ -37,6 +37,17 @@ class MailParameters:
     size: int | None = None
     body: Body = Body.SEVEN_BIT
     smtputf8: bool = False
+    ret: Ret | None = None
+    envid: str = ""
+
+
+@dataclass(slots=True)
+class RecipientParameters:
+    """What the parameters of RCPT said, and SMTPUTF8 on MAIL."""
+
+    smtputf8: bool
+    notify: Notify | None = None
+    orcpt: str = ""
 
 
 def split_path(argument: str, keyword: str) -> tuple[str, str]:

@@ -12,8 +12,8 @@ from gatepost.model.identity import Identity
 from gatepost.policy.policy import Stage
 from gatepost.session.accept import accept
 from gatepost.session.data import DataReader
-from gatepost.session.extensions import MAIL_PARAMETERS
-from gatepost.session.params import MailParameters, Parameters, parse_parameters, split_path
+from gatepost.session.extensions import MAIL_PARAMETERS, RECIPIENT_PARAMETERS
+from gatepost.session.params import MailParameters, Parameters, RecipientParameters, parse_parameters, split_path
 from gatepost.session.state import State
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ async def mail(session: Conversation, argument: str) -> None:
         declared_size=wanted.size,
         body=wanted.body,
         smtputf8=wanted.smtputf8,
+        ret=wanted.ret,
+        envid=wanted.envid,
     )
     if await session.is_refused(Stage.MAIL, transaction, "MAIL"):
         return
@@ -81,9 +83,16 @@ async def recipient(session: Conversation, argument: str) -> None:
     transaction = session.transaction
     assert transaction is not None
     path, text = split_path(argument, "TO:")
-    if _parameters(session, text):
-        session.refuse(replies.UNKNOWN_PARAMETER, "RCPT", "unknown parameter")
-        return
+    wanted = None
+    if text:
+        wanted = RecipientParameters(transaction.smtputf8)
+        for keyword, value in _parameters(session, text).items():
+            read = RECIPIENT_PARAMETERS.get(keyword)
+            if read is None:
+                # RFC 5321 §4.1.1.11: an unknown parameter is a 555.
+                session.refuse(replies.UNKNOWN_PARAMETER, "RCPT", f"parameter {keyword}")
+                return
+            read(value, wanted)
     try:
         mailbox = parse_forward_path(path, session.hostname)
     except Malformed as error:
@@ -97,7 +106,8 @@ async def recipient(session: Conversation, argument: str) -> None:
     if not is_qualified(mailbox.domain):
         session.refuse(replies.DOMAIN_NOT_QUALIFIED, "RCPT", f"{mailbox} is not fully qualified")
         return
-    pending = transaction.pending = Recipient(mailbox)
+    pending = Recipient(mailbox) if wanted is None else Recipient(mailbox, wanted.notify, wanted.orcpt)
+    transaction.pending = pending
     if await session.is_refused(Stage.RCPT, transaction, "RCPT"):
         return
     answer = None

@@ -7,7 +7,7 @@ from typing import Final
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.address import Mailbox
-from gatepost.model.envelope import Body, Envelope, MessageId, Recipient
+from gatepost.model.envelope import Body, Envelope, MessageId, Notify, Recipient, Ret
 from gatepost.spool.spool import Entry, Progress, Status
 
 __all__ = ["COLUMNS", "WRITTEN", "Row", "StoredRow", "encode_progress", "entry_of", "fresh_progress", "row_of"]
@@ -80,9 +80,17 @@ def _encode_envelope(envelope: Envelope) -> str:
         fields["smtputf8"] = True
     if envelope.sandbox:
         fields["sandbox"] = True
+    if envelope.ret is not None:
+        fields["ret"] = envelope.ret.value
+    if envelope.envid:
+        fields["envid"] = envelope.envid
     rest = "".join(
         [f",{_quoted(key)}:{_quoted(value) if isinstance(value, str) else 'true'}" for key, value in fields.items()]
     )
+    if [True for each in envelope.recipients if each.notify is not None or each.orcpt]:
+        # In the order of "to".
+        asked = [[0 if each.notify is None else each.notify.value, each.orcpt] for each in envelope.recipients]
+        rest += f',"dsn":{_encode(asked)}'
     return f"{{{always}{rest}}}"
 
 
@@ -91,7 +99,9 @@ def _decode_envelope(text: str) -> Envelope:
     reverse_path = fields["from"]
     return Envelope(
         reverse_path=None if reverse_path is None else _mailbox(reverse_path),
-        recipients=tuple([Recipient(_mailbox(each)) for each in fields["to"]]),
+        recipients=_recipients(fields["to"], fields["dsn"])
+        if "dsn" in fields
+        else tuple([Recipient(_mailbox(each)) for each in fields["to"]]),
         body=Body(fields["body"]) if "body" in fields else Body.SEVEN_BIT,
         smtputf8=fields.get("smtputf8", False),
         account=fields.get("account", ""),
@@ -99,6 +109,17 @@ def _decode_envelope(text: str) -> Envelope:
         header_bytes=fields["header"],
         size_bytes=fields["size"],
         sandbox=fields.get("sandbox", False),
+        ret=Ret(fields["ret"]) if "ret" in fields else None,
+        envid=fields.get("envid", ""),
+    )
+
+
+def _recipients(mailboxes: list[str], asked: list[tuple[int, str]]) -> tuple[Recipient, ...]:
+    return tuple(
+        [
+            Recipient(_mailbox(mailbox), Notify(notify) if notify else None, orcpt)
+            for mailbox, (notify, orcpt) in zip(mailboxes, asked, strict=True)
+        ]
     )
 
 

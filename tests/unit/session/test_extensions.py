@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from gatepost.session.extensions import EXTENSIONS, Moment
+from gatepost.session.extensions import EXTENSIONS, MAIL_PARAMETERS, RECIPIENT_PARAMETERS, Moment
+from gatepost.session.extensions.dsn import DSN
 from gatepost.session.extensions.limits import LIMITS
 
 MOMENT = Moment(True, False, ("PLAIN",), 1000, 100)
@@ -39,3 +40,9 @@ def test_a_line_of_ehlo_is_a_keyword_and_parameters_and_none_comes_twice():
             assert line.split()[0] == extension.keyword
             keywords.append(extension.keyword)
     assert len(keywords) == len(set(keywords))
+
+
+@pytest.mark.rfc("3461 §3")
+def test_dsn_is_not_promised_while_nobody_keeps_the_promise():
+    assert DSN not in EXTENSIONS
+    assert not {*MAIL_PARAMETERS, *RECIPIENT_PARAMETERS} & {"RET", "ENVID", "NOTIFY", "ORCPT"}

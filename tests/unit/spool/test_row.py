@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.address import Mailbox
-from gatepost.model.envelope import Body, Envelope, MessageId, Recipient
+from gatepost.model.envelope import Body, Envelope, MessageId, Notify, Recipient, Ret
 from gatepost.spool.row import entry_of, fresh_progress, row_of
 from gatepost.spool.spool import Entry, Progress, Status
 
@@ -19,7 +19,17 @@ times = st.floats(allow_nan=False, allow_infinity=False)
 envelopes = st.builds(
     Envelope,
     reverse_path=st.none() | mailboxes,
-    recipients=st.lists(st.builds(Recipient, mailboxes), min_size=1, max_size=5).map(tuple),
+    recipients=st.lists(
+        st.builds(Recipient, mailboxes)
+        | st.builds(
+            Recipient,
+            mailboxes,
+            notify=st.none() | st.sampled_from([Notify.NEVER, Notify.DELAY, Notify.SUCCESS | Notify.FAILURE]),
+            orcpt=texts,
+        ),
+        min_size=1,
+        max_size=5,
+    ).map(tuple),
     body=st.sampled_from(Body),
     smtputf8=st.booleans(),
     account=texts,
@@ -27,6 +37,8 @@ envelopes = st.builds(
     header_bytes=st.integers(0, 1 << 40),
     size_bytes=st.integers(0, 1 << 40),
     sandbox=st.booleans(),
+    ret=st.none() | st.sampled_from(Ret),
+    envid=texts,
 )
 
 
@@ -69,6 +81,31 @@ def test_a_usual_row_is_short():
     row = row_of(Entry(MessageId("0" * 16), envelope, 1.0, 1.0, progress=fresh_progress(envelope)), None)
     assert row[-1] == ""
     assert len(row[-2]) < 100
+    assert row[-2] == '{"from":"tim@example.org","to":["ann@example.net"],"size":0,"header":0,"account":"tim"}'
+
+
+@pytest.mark.rfc("3461 §4.1")
+@pytest.mark.rfc("3461 §4.2")
+@pytest.mark.rfc("3461 §4.3")
+@pytest.mark.rfc("3461 §4.4")
+def test_what_was_asked_of_reports_stands_with_its_recipient():
+    recipients = (
+        Recipient(Mailbox("ann", "example.net"), Notify.SUCCESS | Notify.DELAY, "rfc822;Ann+2BNews@Example.NET"),
+        Recipient(Mailbox("bob", "example.net")),
+        Recipient(Mailbox("eve", "example.net"), Notify.NEVER),
+    )
+    envelope = Envelope(None, recipients, ret=Ret.HEADERS, envid="Q+2BQ")
+    row = row_of(Entry(MessageId("0" * 16), envelope, 1.0, 1.0, progress=fresh_progress(envelope)), None)
+    text = row[-2]
+    assert '"ret":"HDRS","envid":"Q+2BQ","dsn":[[10,"rfc822;Ann+2BNews@Example.NET"],[0,""],[1,""]]' in text
+    assert entry_of((*row, 0)).envelope == envelope
+
+
+def test_a_row_of_an_older_version_asks_nothing_of_reports():
+    text = '{"from":"tim@example.org","to":["ann@example.net"],"size":1,"header":1,"account":"tim"}'
+    envelope = entry_of((MessageId("0" * 16), 1.0, 0, 1.0, 0, 0.0, None, text, "", 0)).envelope
+    assert (envelope.ret, envelope.envid) == (None, "")
+    assert [(each.notify, each.orcpt) for each in envelope.recipients] == [(None, "")]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +117,10 @@ def test_a_usual_row_is_short():
         ("{}", ""),
         ('{"from":null,"to":[1],"size":1,"header":1}', ""),
         ('{"from":null,"to":["a@b"],"size":1,"header":1,"body":"9BIT"}', ""),
+        ('{"from":null,"to":["a@b"],"size":1,"header":1,"ret":"HALF"}', ""),
+        ('{"from":null,"to":["a@b"],"size":1,"header":1,"dsn":[]}', ""),
+        ('{"from":null,"to":["a@b"],"size":1,"header":1,"dsn":[[99,""]]}', ""),
+        ('{"from":null,"to":["a@b"],"size":1,"header":1,"dsn":[1]}', ""),
         ('{"from":null,"to":["a@b"],"size":1,"header":1}', "[]"),
         ('{"from":null,"to":["a@b"],"size":1,"header":1}', '[["maybe",1,"","",0]]'),
         ('{"from":null,"to":["a@b"],"size":1,"header":1}', '[["failed",1,""]]'),

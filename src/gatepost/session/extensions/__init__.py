@@ -15,7 +15,7 @@ from gatepost.session.extensions.size import SIZE
 from gatepost.session.extensions.smtputf8 import SMTPUTF8
 from gatepost.session.extensions.starttls import STARTTLS
 
-__all__ = ["EXTENSIONS", "MAIL_PARAMETERS", "Extension", "Moment"]
+__all__ = ["EXTENSIONS", "MAIL_PARAMETERS", "RECIPIENT_PARAMETERS", "Extension", "Moment"]
 
 EXTENSIONS: Final[tuple[Extension, ...]] = (
     PIPELINING,
@@ -31,4 +31,8 @@ EXTENSIONS: Final[tuple[Extension, ...]] = (
 
 MAIL_PARAMETERS: Final = {
     keyword: read for extension in EXTENSIONS for keyword, read in extension.mail_parameters.items()
+}
+
+RECIPIENT_PARAMETERS: Final = {
+    keyword: read for extension in EXTENSIONS for keyword, read in extension.recipient_parameters.items()
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gatepost.session.params import MailParameters
+from gatepost.session.params import MailParameters, RecipientParameters
 
 __all__ = ["Extension", "Moment"]
 
@@ -37,8 +37,10 @@ class Extension:
         keyword: as registered with IANA.
         announce: gives the line of the EHLO reply at a moment, or None where the extension does not hold.
         mail_parameters: for each keyword on MAIL, a reader of its value (None when it has none); raises `Malformed`.
+        recipient_parameters: the same on RCPT.
     """
 
     keyword: str
     announce: Callable[[Moment], str | None]
     mail_parameters: Mapping[str, Callable[[str | None, MailParameters], None]] = field(default_factory=dict)
+    recipient_parameters: Mapping[str, Callable[[str | None, RecipientParameters], None]] = field(default_factory=dict)
