@@ -200,8 +200,16 @@ class Worker:
         sessions: set[Conversation] = set()
         for each, sock in zip(config.listener, self._sockets, strict=True):
             service = self._service(each, policies, session_limits, sessions)
-            implicit = self._context if each.tls == "implicit" else None
-            self.listeners.append(Listener(sock, service, connections, implicit, parts.proxies(each)))
+            implicit = self._context_of(each) if each.tls == "implicit" else None
+            proxies, clients = parts.networks(each.proxy_networks), parts.networks(each.legacy_tls_networks)
+            self.listeners.append(Listener(sock, service, connections, implicit, proxies, clients))
+
+    def _context_of(self, listener: schema.Listener) -> ssl.SSLContext:
+        if not listener.legacy_tls_networks:
+            return self._context
+        assert isinstance(self._context, ListenerContext)
+        assert self._context.legacy is not None
+        return self._context.legacy
 
     def _service(
         self, listener: schema.Listener, policies: Chain, limits: Limits, sessions: set[Conversation]
@@ -215,7 +223,7 @@ class Worker:
             emit=self.emit,
             clock=self.clock,
             wake=self.scheduler.wake,
-            tls_context=self._context if listener.tls == "starttls" else None,
+            tls_context=self._context_of(listener) if listener.tls == "starttls" else None,
             limits=limits,
             guesses=self.state.guesses,
             sessions=sessions,
@@ -264,7 +272,7 @@ class Worker:
             self._watch(authority.watch(self._end_revoked), "stores")
         for each, listener in zip(config.listener, self.listeners, strict=True):
             listener.service = self._service(each, policies, limits, listener.service.sessions)
-            listener.proxies = parts.proxies(each)
+            listener.proxies = parts.networks(each.proxy_networks)
         self.listeners[0].connections.adapt(*parts.connection_limits(config))
         for key in old_routes.keys() - routes.keys():
             self._retire(self._close_later(old_routes[key].transport.close()))

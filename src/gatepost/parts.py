@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gatepost.errors import ConfigError
@@ -52,10 +52,10 @@ __all__ = [
     "connection_limits",
     "key_pairs",
     "login_limits",
+    "networks",
     "node_state",
     "open_sockets",
     "policies",
-    "proxies",
     "queue_limits",
     "routes",
     "schedule",
@@ -146,9 +146,9 @@ def connection_limits(config: schema.Config) -> tuple[int, int, int | None]:
     return limits.connections, limits.connections_per_address, limits.connections_per_minute
 
 
-def proxies(listener: schema.Listener) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    """Return the networks of those who may say for whom they connect."""
-    return tuple(map(ipaddress.ip_network, listener.proxy_networks))
+def networks(written: Sequence[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Return networks as they are compared with."""
+    return tuple(map(ipaddress.ip_network, written))
 
 
 def node_state(config: schema.Config, clock: Clock, emit: Emitter) -> NodeState:
@@ -164,7 +164,7 @@ def login_limits(config: schema.Config) -> LoginLimits:
         per_network=limits.failed_logins_per_network,
         per_login=limits.failed_logins_per_login,
         window=limits.failed_logins_window.total_seconds(),
-        exempt=tuple(map(ipaddress.ip_network, limits.failed_logins_exempt)),
+        exempt=networks(limits.failed_logins_exempt),
     )
 
 
@@ -291,4 +291,8 @@ def tls_context(config: schema.Config) -> ssl.SSLContext:
     Raises:
         ConfigError: there is no certificate, or one cannot be used.
     """
-    return server_context(key_pairs(config), minimum_version=config.tls.minimum_version)
+    return server_context(
+        key_pairs(config),
+        minimum_version=config.tls.minimum_version,
+        has_legacy=any(each.legacy_tls_networks for each in config.listener),
+    )

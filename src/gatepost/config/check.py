@@ -127,6 +127,13 @@ def _listeners(config: Config, findings: Findings) -> None:
             findings.odd(
                 (*key, "proxy_networks"), "lets everybody choose the address they are known by; name the proxies"
             )
+        if any(each.endswith("/0") for each in listener.legacy_tls_networks):
+            findings.wrong((*key, "legacy_tls_networks"), "lets everybody in; name the old devices")
+        elif listener.legacy_tls_networks:
+            findings.odd(
+                (*key, "legacy_tls_networks"),
+                "takes TLS 1.0 and old ciphers, which others can break; remove it once the old devices are gone",
+            )
         usual = _USUAL_TLS.get(listener.port)
         if usual is not None and usual != listener.tls:
             findings.odd((*key, "tls"), f'clients expect tls = "{usual}" on port {listener.port}')

@@ -38,5 +38,5 @@ def needs_restart(old: Config, new: Config) -> list[str]:
     return [new.source.problem(key, "changed, and takes effect at the next restart only") for key in changed]
 
 
-def _socket(listener: Listener) -> tuple[str, str, int, str]:
-    return listener.name, listener.address, listener.port, listener.tls
+def _socket(listener: Listener) -> tuple[object, ...]:
+    return listener.name, listener.address, listener.port, listener.tls, listener.legacy_tls_networks

@@ -93,9 +93,15 @@ class Listener(Table):
         "are believed; from there nothing else is taken, and from elsewhere no such header.",
         examples=[["192.0.2.10", "2001:db8::/64"]],
     )
+    legacy_tls_networks: tuple[str, ...] = Field(
+        default=(),
+        description="Old devices that know no TLS 1.2: if given, TLS 1.0 and old ciphers are taken here, and nobody "
+        "but these addresses and networks may connect.  What passes is hardly protected.",
+        examples=[["192.0.2.20"]],
+    )
 
     _check_distinct = field_validator("mechanisms")(_distinct)
-    _check_networks = field_validator("proxy_networks")(check_networks)
+    _check_networks = field_validator("proxy_networks", "legacy_tls_networks")(check_networks)
 
 
 class Argon2(Table):

@@ -32,6 +32,7 @@ _BACKLOG = 1024
 # So many connections are taken before others have their turn.
 _AT_ONCE = 8
 _RETRY_SECONDS = 0.2
+_NOT_LISTED = "this listener is not for this address"
 # What accept() says of a connection that is gone again.
 _PASSING = {errno.ECONNABORTED, errno.EPROTO, errno.EINTR}
 
@@ -88,6 +89,7 @@ class Listener:
         connections: how many there are and may be.
         implicit_tls: context for TLS from the first octet; None for a listener with STARTTLS.
         proxies: networks of those who begin with a PROXY header; from anybody else it is a bad command.
+        clients: networks of those who may connect; empty lets everybody.
 
     Attributes:
         service: what sessions that begin from now on share.
@@ -101,11 +103,13 @@ class Listener:
         connections: Connections,
         implicit_tls: ssl.SSLContext | None,
         proxies: Sequence[IPv4Network | IPv6Network] = (),
+        clients: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
         self.socket = sock
         self.service = service
         self.connections = connections
         self.proxies = proxies
+        self._clients = clients
         self._implicit_tls = implicit_tls
         self._retry: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[None]] = set()
@@ -176,7 +180,7 @@ class Listener:
 
     def _take(self, connection: socket.socket, address: str) -> None:
         is_proxy = bool(self.proxies) and _is_in(address, self.proxies)
-        reason = self.connections.enter_unnamed() if is_proxy else self.connections.enter(address)
+        reason = self.connections.enter_unnamed() if is_proxy else self._enter(address)
         if reason:
             self._turn_away(address, reason, connection.send)
             connection.close()
@@ -185,6 +189,12 @@ class Listener:
         task = asyncio.get_running_loop().create_task(self._open(connection, protocol))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
+
+    def _enter(self, address: str) -> str:
+        """Count a client; return why it may not be here, or an empty string."""
+        if self._clients and not _is_in(address, self._clients):
+            return _NOT_LISTED
+        return self.connections.enter(address)
 
     def _begin(self, address: str, named: tuple[str, int] | None = None) -> asyncio.Protocol:
         """Make a session for a client at *address*, who was counted; *named* is what a proxy said of it."""
@@ -203,7 +213,7 @@ class Listener:
         self._handshakes.discard(proxied)
         self.connections.leave_unnamed()
         address = header.address or proxied.address
-        reason = self.connections.enter(address)
+        reason = self._enter(address)
         if reason:
             self._turn_away(address, reason, transport.write)
             transport.close()
@@ -219,9 +229,10 @@ class Listener:
     def _turn_away(self, address: str, reason: str, send: Callable[[bytes], object]) -> None:
         self.service.emit(ConnectionRefused(listener=self.service.listener, peer=address, reason=reason))
         if self._implicit_tls is None:
-            # RFC 5321 §3.8: 421 before we close; there is room for it in the socket's own buffer.
+            # RFC 5321 §3.8: 421 before we close; §3.1: 554 for who may never.  The socket's buffer has room for either.
+            reply = replies.NO_SERVICE if reason == _NOT_LISTED else replies.TOO_MANY_CONNECTIONS
             with contextlib.suppress(OSError):
-                send(bytes(replies.TOO_MANY_CONNECTIONS))
+                send(bytes(reply))
 
     def _in_tls(self, context: ssl.SSLContext, session: SubmissionSession, address: str) -> TlsTransport:
         """Put TLS before a session, which begins when the handshake is over."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -27,6 +28,8 @@ TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
 
 # RFC 9325 §4.2: forward secrecy and authenticated encryption, for the versions that leave a choice.
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
+# What devices from before TLS 1.2 know: forward secrecy where they have it, but nothing without a key or a certificate.
+_LEGACY_CIPHERS: Final = f"{_CIPHERS}:ECDHE+AES:RSA+AES:@SECLEVEL=0"
 _VERSIONS: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -53,12 +56,16 @@ class ListenerContext(ssl.SSLContext):
         own: the pairs that it holds itself; none of another kind can be taken out of it again.
         default: what shows the certificates that go to whoever asks for no name of ours; None if it does so itself.
         by_name: what shows those for a name, or for ``*.`` and the rest of a name.
+        ciphers: what it takes before TLS 1.3.
+        legacy: the same for old devices; None if no listener is for such.
     """
 
     expires: float | None = None
     own: Sequence[KeyPair] = ()
     default: ssl.SSLContext | None = None
     by_name: dict[str, ssl.SSLContext]
+    ciphers: str = _CIPHERS
+    legacy: ListenerContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,42 +98,56 @@ def read_pair(certificate: Path, key: Path | None = None) -> KeyPair:
         raise _unusable(name, error) from None
 
 
-def server_context(pairs: Sequence[KeyPair], *, minimum_version: TlsVersion = "TLSv1.2") -> ListenerContext:
-    """Make the context of a listener.
+def server_context(
+    pairs: Sequence[KeyPair], *, minimum_version: TlsVersion = "TLSv1.2", has_legacy: bool = False
+) -> ListenerContext:
+    """Make the context of the listeners.
 
     Args:
         pairs: certificates and keys; the first is for whoever asks for no name of ours, with those of other kinds that
             are for the same names.  The first of its kind counts for each name.
         minimum_version: the oldest version that is taken.
+        has_legacy: whether a listener is for devices that know no TLS 1.2, and needs a context of its own.
 
     Raises:
         ConfigError: they cannot be used, or do not fit each other.
     """
-    context = ListenerContext(ssl.PROTOCOL_TLS_SERVER)
     # RFC 8996 §4, RFC 8997 §3: nothing below TLS 1.2.
-    context.minimum_version = _VERSIONS[minimum_version]
-    context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.num_tickets = 1
-    context.own = tuple(pairs[:1])
-    _load(context, pairs[0])
-    _show(context, pairs)
+    context = _make(pairs, _VERSIONS[minimum_version], _CIPHERS)
+    if has_legacy:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # Python's, of the version
+            context.legacy = _make(pairs, ssl.TLSVersion.TLSv1, _LEGACY_CIPHERS)
     return context
 
 
 def load_pairs(context: ssl.SSLContext, pairs: Sequence[KeyPair], *, minimum_version: TlsVersion = "TLSv1.2") -> None:
-    """Let a living context of a listener go on with *pairs*; connections that stand keep what they have.
+    """Let the living context of the listeners go on with *pairs*; connections that stand keep what they have.
 
     Raises:
         ConfigError: one cannot be used; the context is as it was.
     """
     assert isinstance(context, ListenerContext)
-    _show(context, pairs)
+    changes = [_show(each, pairs) for each in (context, context.legacy) if each is not None]
+    for change in changes:
+        change()
     context.minimum_version = _VERSIONS[minimum_version]
 
 
-def _show(context: ListenerContext, pairs: Sequence[KeyPair]) -> None:
-    """Make what shows *pairs*; only when all is made, let *context* use it."""
+def _make(pairs: Sequence[KeyPair], oldest: ssl.TLSVersion, ciphers: str) -> ListenerContext:
+    context = ListenerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = oldest
+    context.ciphers = ciphers
+    context.set_ciphers(ciphers)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.num_tickets = 1
+    context.own = tuple(pairs[:1])
+    _load(context, pairs[0])
+    _show(context, pairs)()
+    return context
+
+
+def _show(context: ListenerContext, pairs: Sequence[KeyPair]) -> Callable[[], None]:
+    """Make what shows *pairs*; return what lets *context* use it, and cannot fail."""
     described = [_describe(each) for each in pairs]
     first = described[0]
     made: dict[tuple[KeyPair, ...], ssl.SSLContext] = {}
@@ -136,7 +157,8 @@ def _show(context: ListenerContext, pairs: Sequence[KeyPair]) -> None:
         chosen = tuple({each.kind: each.pair for each in reversed(fitting)}.values())
         if chosen not in made:
             made[chosen] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            made[chosen].set_ciphers(_CIPHERS)  # these count; all else is taken from the listener's context before
+            # These count; all else is taken from the listener's context before.
+            made[chosen].set_ciphers(context.ciphers)
             for pair in chosen:
                 _load(made[chosen], pair)
         return made[chosen]
@@ -145,11 +167,15 @@ def _show(context: ListenerContext, pairs: Sequence[KeyPair]) -> None:
     names = {name for each in described for name in each.names}
     by_name = {name: holding([each for each in described if name in each.names]) for name in names}
     is_own = len(pairs) == 1 and tuple(pairs) == context.own
-    context.default = None if is_own else default
-    context.by_name = {name: each for name, each in by_name.items() if each is not default}
-    context.sni_callback = None if is_own else _choose
     ends = [each.expires for each in described if each.expires is not None]
-    context.expires = min(ends, default=None)
+
+    def change() -> None:
+        context.default = None if is_own else default
+        context.by_name = {name: each for name, each in by_name.items() if each is not default}
+        context.sni_callback = None if is_own else _choose
+        context.expires = min(ends, default=None)
+
+    return change
 
 
 def _choose(tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:

@@ -80,7 +80,9 @@ def _subject(status: str) -> str:
 
 def _tls(text: str) -> str:
     version = text.partition(" ")[0]
-    return version if version in ("TLSv1.2", "TLSv1.3") else "none"
+    if version in ("TLSv1.2", "TLSv1.3"):
+        return version
+    return "older" if version else "none"
 
 
 FAMILIES: Final[tuple[Family, ...]] = (
@@ -124,7 +126,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "gatepost_session_tls_logins_total",
         "counter",
-        "Successful logins by what protected them.  version: TLSv1.2, TLSv1.3, none.",
+        "Successful logins by what protected them.  version: TLSv1.2, TLSv1.3, older, none.",
         ("version",),
         {LoginSucceeded: lambda event: (_tls(event.tls),)},
     ),

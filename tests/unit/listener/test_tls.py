@@ -207,3 +207,29 @@ def test_a_file_may_hold_certificate_and_key(tmp_path: Path) -> None:
     assert shake(server, None) == both
     with pytest.raises(ConfigError, match=r"nowhere\.pem cannot be used: .*No such file"):
         read_pair(tmp_path / "nowhere.pem")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
+def test_old_versions_are_taken_in_the_context_for_old_devices_alone(rsa: KeyPair, version: ssl.TLSVersion) -> None:
+    net, new = pair("mail.example.net"), pair("mail.example.net", kind=RSA)
+    server = server_context([rsa, net], has_legacy=True)
+    assert server.legacy is not None
+
+    def old_client(ciphers: str = "ALL") -> ssl.SSLContext:
+        context = client_context(version, f"{ciphers}:@SECLEVEL=0")
+        context.minimum_version = version
+        return context
+
+    assert shake(server.legacy, "mail.example.org", old_client("AES128-SHA")) == rsa
+    assert shake(server.legacy, "mail.example.net", old_client()) == net
+    for nothing in ("RC4", "NULL", "aNULL", "3DES"):
+        with pytest.raises(ssl.SSLError):
+            shake(server.legacy, "mail.example.org", old_client(nothing))
+    load_pairs(server, [rsa, new])
+    assert shake(server.legacy, "mail.example.net", old_client("AES128-SHA")) == new
+    assert shake(server.legacy, "mail.example.net").version == "TLSv1.3"
+    if version < ssl.TLSVersion.TLSv1_2:
+        with pytest.raises(ssl.SSLError):
+            shake(server, "mail.example.org", old_client())
+    assert server_context([rsa]).legacy is None
