@@ -22,6 +22,7 @@ from gatepost.channel import Channel, unpack_pair
 from gatepost.control.protocol import socket_path
 from gatepost.control.server import Control
 from gatepost.errors import ConfigError, Unavailable
+from gatepost.listener.tls import overlook_bad_names
 from gatepost.observe.audit import AuditTrail
 from gatepost.observe.board import Board
 from gatepost.observe.emit import Emitter
@@ -78,6 +79,7 @@ def live(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     prefer_throughput()
+    overlook_bad_names()
     log = open_event_log(config)
     metrics = Metrics(place.board, place.number)
     log.count_lost_with(metrics.count_lost_lines)

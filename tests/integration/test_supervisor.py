@@ -339,6 +339,15 @@ class TestReload:
         server.config.write_text(f'{written}\n[[tls.pairs]]\ncertificate = "{chain}"\n')
         self.reload(server)
         assert (names("mail.example.net"), names("localhost")) == ({"more"}, {"default"})
+        hello, nothing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            ssl.create_default_context().wrap_bio(nothing, hello, server_hostname="mail.example.net").do_handshake()
+        before, silence = len(server.told("tls handshake failed")), server.trouble.read_bytes()
+        with socket.create_connection(("127.0.0.1", server.implicit_port), timeout=10) as raw:
+            raw.sendall(hello.read().replace(b"mail.example.net", b"m\xffil.example.net"))
+            assert raw.recv(10)[:1] == b"\x15"  # an alert
+        wait_for("the failure", lambda: len(server.told("tls handshake failed")) == before + 1)
+        assert server.trouble.read_bytes() == silence
         chain.write_bytes(chain.read_bytes()[:300])
         self.reload(server, refused=True)
         assert "tls.pairs" in server.told("reload refused")[-1]["reason"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,15 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from gatepost.errors import ConfigError
 
-__all__ = ["KeyPair", "ListenerContext", "TlsVersion", "load_pairs", "read_pair", "server_context"]
+__all__ = [
+    "KeyPair",
+    "ListenerContext",
+    "TlsVersion",
+    "load_pairs",
+    "overlook_bad_names",
+    "read_pair",
+    "server_context",
+]
 
 TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
 
@@ -200,6 +209,20 @@ def _load(context: ssl.SSLContext, pair: KeyPair) -> None:
             context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ValueError) as error:
         raise _unusable(pair.name, error) from None
+
+
+def overlook_bad_names() -> None:
+    """Let a client that asks for a name that is no ASCII fail without a traceback on standard error.
+
+    Python's ssl decodes the name for `_choose`, and has nobody to tell of what it cannot; the handshake fails.
+    """
+    usual = sys.unraisablehook
+
+    def hook(trouble: sys.UnraisableHookArgs) -> None:
+        if not (isinstance(trouble.exc_value, UnicodeDecodeError) and isinstance(trouble.object, bytes)):
+            usual(trouble)
+
+    sys.unraisablehook = hook
 
 
 @contextlib.contextmanager
