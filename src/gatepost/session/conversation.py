@@ -36,8 +36,8 @@ __all__ = ["Conversation"]
 _AT_REST = 1.0
 # Commands that wait for nobody, unless a policy does.
 _AT_ONCE = frozenset({b"EHLO", b"MAIL", b"RCPT", b"RSET", b"NOOP"})
-# Commands with which a client says its name.
-_NAMING = frozenset({"EHLO", "HELO"})
+# Commands with which a client says its name, and the one after which not the next line is a command, but its octets.
+_IN_ANY_ENCODING = frozenset({"EHLO", "HELO", "BDAT"})
 _SPACE = ord(" ")
 _ENDS_OF_LINE = (b"\r\n", b"\n")
 # Commands as most clients write them.
@@ -220,7 +220,7 @@ class Conversation(Wire):
             return
         try:
             # RFC 6531 §3.4: arguments are UTF-8, of which ASCII is a part.  Names of machines come in any encoding.
-            argument = rest.decode(errors="replace" if command in _NAMING else "strict")
+            argument = rest.decode(errors="replace" if command in _IN_ANY_ENCODING else "strict")
             await method(self, argument.strip(" \t"))
         except UnicodeDecodeError:
             self.refuse(Reply.of(501, "5.5.2", "Argument is not UTF-8"), command, "not UTF-8")
@@ -345,13 +345,6 @@ class Conversation(Wire):
         limit = self.service.limits.message_bytes
         own = self.identity.max_message_bytes if self.identity else None
         return limit if own is None else min(limit, own)
-
-    @property
-    def recipient_limit(self) -> int | None:
-        """How many recipients a message may have now; None where nothing limits them."""
-        limit = self.service.limits.recipients
-        own = self.identity.max_recipients if self.identity else None
-        return own if limit is None else limit if own is None else min(limit, own)
 
     @property
     def mechanisms(self) -> tuple[str, ...]:

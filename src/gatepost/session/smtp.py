@@ -44,13 +44,20 @@ class SubmissionSession(Conversation):
                 offers_tls=self.service.tls_context is not None,
                 mechanisms=self.mechanisms,
                 message_bytes=self.message_limit,
-                recipients=self.recipient_limit,
+                recipients=self._recipient_limit,
             ),
         )
         answer = await self.hooks.ehlo(self, hostname, reply) if self.hooks else None
         if answer is None:
             self.session.host_name = hostname
         self.answer(answer, reply)
+
+    @property
+    def _recipient_limit(self) -> int | None:
+        limit = self.service.limits.recipients
+        own = self.identity.max_recipients if self.identity else None
+        # Whoever embeds a session may limit nothing.
+        return limit if limit is None or own is None else min(limit, own)
 
     async def smtp_HELO(self, hostname: str) -> None:
         """RFC 5321 §4.1.1.1."""
