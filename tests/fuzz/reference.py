@@ -156,9 +156,7 @@ class Reference:
         if awaits in ("message", "last"):
             self._took_message(reply)
         elif awaits == "chunk" and reply.code != 250:
-            # RFC 3030 §2: with one chunk the message has failed.
-            if self._recipients:
-                self._forget()
+            self._lost_content()
         elif awaits != "greeting":
             self._took_command(awaits, verb, line, reply)
 
@@ -218,10 +216,15 @@ class Reference:
             case _:
                 raise Broken(f"250 to {line!r}")
 
+    def _lost_content(self) -> None:
+        # RFC 3030 §2: with one chunk the message has failed.  Without a recipient there was none.
+        self._chunks = b""
+        if self._recipients:
+            self._forget()
+
     def _took_message(self, reply: Reply) -> None:
         if reply.code != 250:
-            if self._recipients:
-                self._forget()
+            self._lost_content()
             return
         match = _QUEUED.match(reply.lines[0])
         content = self._content or self._chunks
