@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner
 
 from gatepost.cli.main import gatepost
@@ -112,6 +113,29 @@ def test_a_sender_that_is_not_ones_own_is_refused(server: Gatepost) -> None:
     code, text, _ = run(server, *words, "--mechanism", "PLAIN", secret=f"{SECRET}\n")
     assert code == 1
     assert text.splitlines()[-1].split()[:5] == ["PLAIN", "mail", "NO", "550", "5.7.1"]
+
+
+def test_the_listener_for_everybody_and_the_certificate_for_our_name_are_used(
+    tmp_path: Path, authority: Authority
+) -> None:
+    chain = tmp_path / "named.pem"
+    trustme.CA().issue_cert("gatepost.example.org").private_key_and_cert_chain_pem.write_to_path(str(chain))
+    chain.chmod(0o600)
+    routes = f'[[route]]\nname = "sandbox"\ntransport = "sandbox"\npath = "{tmp_path / "mail"}"\n'
+    server = Gatepost(tmp_path / "server", authority, routes, tables=f'[[tls.pairs]]\ncertificate = "{chain}"\n')
+    first = 'name = "submission"\n'
+    written = server.config.read_text()
+    server.config.write_text(written.replace(first, f'{first}proxy_networks = ["127.0.0.0/8"]\n'))
+    server.add_account("tim", "*@example.org", secret=SECRET)
+    server.start()
+    try:
+        code, text, trouble = send(server, "--mechanism", "PLAIN", "--json")
+        assert (code, trouble) == (0, "")
+        assert all(step["ok"] for step in json.loads(text))
+        code, _, trouble = send(server, "--mechanism", "PLAIN", "--listener", "submission")
+        assert code == 1  # it waits for a header
+    finally:
+        server.stop()
 
 
 def test_wrong_use_is_told(server: Gatepost) -> None:

@@ -64,7 +64,9 @@ class _Step:
 @click.option(
     "--mechanism", "mechanisms", multiple=True, metavar="M", help="Only this; for XOAUTH2 the secret is a token."
 )
-@click.option("--listener", "listener_name", metavar="NAME", help="Which listener; the first if not given.")
+@click.option(
+    "--listener", "listener_name", metavar="NAME", help="Which listener; the first for everybody if not given."
+)
 @click.option("--host", metavar="HOST", help="Where to connect, instead of the listener's address.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Which port, instead of the listener's.")
 @config_option
@@ -202,7 +204,8 @@ def _secret(from_stdin: bool) -> Secret:
 
 
 def _listener(config: Config, name: str | None) -> Listener:
-    for listener in config.listener:
+    # Rather one that anybody may connect to, and without a PROXY header.
+    for listener in sorted(config.listener, key=lambda each: bool(each.proxy_networks or each.legacy_tls_networks)):
         if name in (None, listener.name):
             return listener
     known = ", ".join(listener.name for listener in config.listener)
@@ -231,10 +234,14 @@ def _trust_own(config: Config, context: ssl.SSLContext) -> str:
     if config.tls.certificate is None:
         raise Told(config.source.problem(("tls", "certificate"), "is missing; the server cannot run without it"))
     try:
-        leaf = read_chain(config.tls.certificate)[0]
-        # Its own certificate may be the anchor, whoever signed it: nobody else has its key.
-        context.load_verify_locations(config.tls.certificate)
+        leaves = []
+        for path in (config.tls.certificate, *(each.certificate for each in config.tls.pairs)):
+            leaves.append(read_chain(path)[0])
+            # Its own certificate may be the anchor, whoever signed it: nobody else has its key.
+            context.load_verify_locations(path)
     except (Flaw, OSError) as error:
         raise Told(config.source.problem(("tls", "certificate"), str(error))) from None
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    return config.hostname if leaf.covers(config.hostname) else next(iter(leaf.names), config.hostname)
+    if any(leaf.covers(config.hostname) for leaf in leaves):
+        return config.hostname
+    return next(iter(leaves[0].names), config.hostname)
