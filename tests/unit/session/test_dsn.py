@@ -17,6 +17,8 @@ from gatepost.session.params import MailParameters, RecipientParameters, parse_p
 def on_mail(text: str) -> MailParameters:
     wanted = MailParameters()
     for keyword, value in parse_parameters(text).items():
+        if keyword not in DSN.mail_parameters:
+            raise Malformed(f"unknown parameter {keyword}")
         DSN.mail_parameters[keyword](value, wanted)
     return wanted
 
@@ -24,6 +26,8 @@ def on_mail(text: str) -> MailParameters:
 def on_rcpt(text: str, *, smtputf8: bool = False) -> RecipientParameters:
     wanted = RecipientParameters(smtputf8)
     for keyword, value in parse_parameters(text).items():
+        if keyword not in DSN.recipient_parameters:
+            raise Malformed(f"unknown parameter {keyword}")
         DSN.recipient_parameters[keyword](value, wanted)
     return wanted
 
