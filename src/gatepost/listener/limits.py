@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from gatepost.listener.ebb import Ebb
 from gatepost.state.connections import Column, ConnectionTable
 
 __all__ = ["Connections", "network_of"]
@@ -41,6 +42,7 @@ class Connections:
         self._column = column or ConnectionTable(1).column(0)
         self._monotonic = monotonic
         self._by_network: dict[str, int] = {}
+        self._ebb = Ebb()
         self.count = 0
 
     def adapt(self, total: int, per_address: int, per_minute: int | None = 0) -> None:
@@ -71,6 +73,7 @@ class Connections:
         else:
             self._by_network[network] = known + 1
             self.count += 1
+            self._ebb.rose(self.count)
             return ""
         column.leave(network)
         return reason
@@ -89,12 +92,14 @@ class Connections:
         """Forget a connection whose address was not known."""
         self._column.leave(_UNNAMED)
         self.count -= 1
+        self._ebb.fell(self.count)
 
     def leave(self, address: str) -> None:
         """Forget a connection that was counted."""
         network = network_of(address)
         self._column.leave(network)
         self.count -= 1
+        self._ebb.fell(self.count)
         left = self._by_network[network] - 1
         if left:
             self._by_network[network] = left
