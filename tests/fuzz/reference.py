@@ -148,6 +148,8 @@ class Reference:
         if reply.code in _ENDING:
             if reply.code == 221 and verb != b"QUIT":
                 raise Broken(f"goodbye to {line!r}")
+            if reply.code == 421 and not reply.lines[0].startswith((b"4.7.0 ", b"4.5.4 ")):
+                raise Broken(f"it ends for no fault of the client: {reply}")
             self.is_over = True
             return
         if awaits not in _ANSWERED_WITH.get(reply.code, (awaits,)):

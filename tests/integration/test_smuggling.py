@@ -13,32 +13,10 @@ import pytest
 from gatepost.testing import RunningServer
 from integration.client import Client, log_in
 from next_hop import FakeNextHop
+from smuggling import FAKES, HEADER, SMUGGLED
 
-HEADER = b"From: <tim@example.org>\r\nSubject: cover\r\n\r\n"
-SMUGGLED = (
-    b"MAIL FROM:<tim@example.org>\r\nRCPT TO:<victim@example.net>\r\nDATA\r\n"
-    b"From: <tim@example.org>\r\nSubject: smuggled\r\n\r\nsmuggled\r\n"
-)
 HONEST = b"From: <tim@example.org>\r\nSubject: honest\r\n\r\n.honest\r\n"
 
-# What might be taken for the end of data by somebody, and is not.
-FAKES = {
-    "LF.LF": b"\n.\n",
-    "LF.CRLF": b"\n.\r\n",
-    "CRLF.LF": b"\r\n.\n",
-    "CR.CR": b"\r.\r",
-    "CRLF.CR": b"\r\n.\r",
-    "CR.CRLF": b"\r.\r\n",
-    "LF.CR": b"\n.\r",
-    "CR.LF": b"\r.\n",
-    "LFCR.LFCR": b"\n\r.\n\r",
-    "CRCRLF.CRLF": b"\r\r\n.\r\r\n",
-    "CRLF NUL.CRLF": b"\r\n\0.\r\n",
-    "CRLF.NUL CRLF": b"\r\n.\0\r\n",
-    "LF NUL.CRLF": b"\n\0.\r\n",
-    "LF..CRLF": b"\n..\r\n",
-    "CRLF..LF": b"\r\n..\n",
-}
 # Those that a message may hold.
 HARMLESS = {"CRLF..CRLF": b"\r\n..\r\n", "CRLF.space CRLF": b"\r\n. \r\n", "CRLF space.CRLF": b"\r\n .\r\n"}
 
