@@ -225,6 +225,7 @@ class Worker:
             wake=self.scheduler.wake,
             tls_context=self._context_of(listener) if listener.tls == "starttls" else None,
             limits=limits,
+            content=parts.content_limits(self.config, listener),
             guesses=self.state.guesses,
             sessions=sessions,
         )

@@ -36,6 +36,7 @@ from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.transport import Transport
 from gatepost.sasl.registry import MECHANISMS
+from gatepost.session.data import ContentLimits
 from gatepost.session.service import Limits
 from gatepost.state.counters import Counters
 from gatepost.state.keys import Keys
@@ -173,7 +174,6 @@ def session_limits(config: schema.Config) -> Limits:
     limits = config.limits
     return Limits(
         message_bytes=limits.message_bytes,
-        header_bytes=limits.header_bytes,
         recipients=limits.recipients,
         auth_failures=config.auth.max_failures,
         failure_delay=config.auth.failure_delay.total_seconds(),
@@ -184,6 +184,12 @@ def session_limits(config: schema.Config) -> Limits:
         login_time=limits.login_deadline.total_seconds(),
         session_time=limits.session_deadline.total_seconds(),
     )
+
+
+def content_limits(config: schema.Config, listener: schema.Listener) -> ContentLimits:
+    """Return what content *listener* takes."""
+    limits = config.limits
+    return ContentLimits(limits.header_bytes, limits.line_bytes, listener.bare_line_endings == "normalise")
 
 
 def schedule(config: schema.Config) -> Schedule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,47 @@ async def test_a_connection_too_many_hears_so(start):
         assert await second.reply() == ""
         await first.close()
         await second.close()
+
+
+@pytest.mark.rfc("5322 §2.1.1")
+async def test_a_line_too_long_is_read_to_its_end_and_refused(start):
+    async with start(limits={"line_bytes": 2000}) as server:
+        client = await log_in(server)
+        for size, answer in ((998, "250 2.0.0 queued as"), (2000, "250 2.0.0"), (2001, "554 5.6.0"), (300_000, "554")):
+            for line in ("MAIL FROM:<tim@example.org>", "RCPT TO:<bob@example.net>", "DATA"):
+                assert (await client.say(line))[0] in "23"
+            client.writer.write(MESSAGE + b"x" * size + b"\r\nlast\r\n.\r\n")
+            said_of_it = await client.reply()
+            assert said_of_it.startswith(answer)
+        assert said(said_of_it, "554 5.6.0 A line of the message is too long")
+        await client.close()
+
+
+@pytest.mark.rfc("5321 §2.3.8")
+async def test_a_listener_mends_line_endings_when_it_is_told_to(start):
+    listeners = [
+        {"name": "submissions", "address": "127.0.0.1", "port": 0, "tls": "implicit", "bare_line_endings": "normalise"}
+    ]
+    async with start(listener=listeners) as server:
+        client = await log_in(server)
+        for line in ("MAIL FROM:<tim@example.org>", "RCPT TO:<bob@example.net>", "DATA"):
+            assert (await client.say(line))[0] in "23"
+        client.writer.write(b"From: <tim@example.org>\n\nhello\n.\nMAIL FROM:<eve@example.org>\r\n.\r\nQUIT\r\n")
+        assert (await client.reply()).startswith("250 2.0.0 queued as")
+        assert (await client.reply()).startswith("221 ")
+        await client.close()
+        (kept,) = await asyncio.to_thread(_wait_for_mail, server.sandbox)
+        assert kept.endswith(b"\r\n\r\nhello\r\n.\r\nMAIL FROM:<eve@example.org>\r\n")
+
+
+def _wait_for_mail(folder: Path) -> list[bytes]:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        found = [path.read_bytes() for path in folder.glob("*.eml")]
+        if found:
+            return found
+        time.sleep(0.02)
+    return []
 
 
 @pytest.mark.rfc("5321 §4.2.1")

@@ -224,6 +224,8 @@ def _limits(config: Config, findings: Findings) -> None:
         findings.odd(("limits", "connections_per_address"), "is above limits.connections and has no effect")
     if limits.header_bytes > limits.message_bytes:
         findings.odd(("limits", "header_bytes"), "is above limits.message_bytes and has no effect")
+    if "line_bytes" in limits.model_fields_set and limits.line_bytes > limits.message_bytes:
+        findings.odd(("limits", "line_bytes"), "is above limits.message_bytes and has no effect")
 
 
 def _routes(config: Config, findings: Findings) -> None:

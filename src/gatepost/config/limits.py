@@ -20,6 +20,12 @@ class Limits(Table):
         default=25 * _MIB, ge=64 * _KIB, le=1024 * _MIB, description="Largest message, as sent."
     )
     header_bytes: Size = Field(default=256 * _KIB, ge=16 * _KIB, le=16 * _MIB, description="Largest header section.")
+    line_bytes: Size = Field(
+        default=_MIB,
+        ge=_KIB,
+        le=1024 * _MIB,
+        description="Longest line of a message.  The standard says 998 octets, and much that people send has more.",
+    )
     recipients: Whole = Field(default=100, ge=1, le=100_000, description="Recipients of one message.")
     connections: Whole = Field(default=1000, ge=1, le=1_000_000, description="Connections at once.")
     connections_per_address: Whole = Field(

@@ -21,7 +21,7 @@ from gatepost.config.values import print_duration, print_size
 __all__ = ["sample"]
 
 _WIDTH = 100
-_SIZES = frozenset({"message_bytes", "header_bytes", "inline_bytes", "reserve_bytes", "memory_bytes"})
+_SIZES = frozenset({"message_bytes", "header_bytes", "line_bytes", "inline_bytes", "reserve_bytes", "memory_bytes"})
 _LIVE = frozenset(
     {
         "hostname",

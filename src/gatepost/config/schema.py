@@ -87,6 +87,11 @@ class Listener(Table):
         description="SASL mechanisms on offer here; those of [auth] if not given.",
         examples=[["PLAIN", "LOGIN"]],
     )
+    bare_line_endings: Literal["refuse", "normalise"] = Field(
+        default="refuse",
+        description="What becomes of a message with a CR or LF that stands alone, as some devices and scripts send: "
+        '"refuse", or "normalise" to CRLF.  It is never passed on as it is, and never ends a message.',
+    )
     proxy_networks: tuple[str, ...] = Field(
         default=(),
         description="Addresses and networks of proxies that say for whom they connect, by PROXY protocol 1 or 2, and "

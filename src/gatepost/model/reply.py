@@ -154,6 +154,7 @@ DOMAIN_NOT_QUALIFIED = Reply.of(554, "5.1.2", "Domain of the recipient is not fu
 SENDER_DOMAIN_NOT_QUALIFIED = Reply.of(554, "5.1.8", "Domain of the sender is not fully qualified")
 BARE_LINE_ENDING = Reply.of(554, "5.6.0", "Bare CR or LF in the message, lines must end with CRLF")
 NUL_IN_MESSAGE = Reply.of(554, "5.6.0", "NUL in the message")
+LINE_TOO_LONG = Reply.of(554, "5.6.0", "A line of the message is too long")
 HEADER_TOO_BIG = Reply.of(554, "5.6.0", "Header section of the message is too big")
 NO_SERVICE = Reply.of(554, "5.7.1", "No service here for your address")
 UNKNOWN_PARAMETER = Reply.of(555, "5.5.4", "Unknown parameter")

@@ -97,7 +97,7 @@ async def _skip(session: Conversation, octets: int) -> None:
 
 def _begin(session: Conversation) -> ChunkReader:
     service = session.service
-    return ChunkReader(service.spool.begin(), session.message_limit, service.limits.header_bytes)
+    return ChunkReader(service.spool.begin(), session.message_limit, service.content)
 
 
 async def _is_kept(reader: ChunkReader) -> bool:

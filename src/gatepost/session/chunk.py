@@ -7,7 +7,7 @@ between CR and LF.
 from __future__ import annotations
 
 from gatepost.model import reply as replies
-from gatepost.session.data import DataReader
+from gatepost.session.data import ContentLimits, DataReader
 from gatepost.spool.spool import Incoming
 
 __all__ = ["ChunkReader", "Chunks"]
@@ -19,7 +19,7 @@ class ChunkReader(DataReader):
     Args:
         incoming: takes the body.
         limit: largest message, in octets.
-        header_limit: largest header section, in octets.
+        limits: what else bounds it.
 
     Attributes:
         incoming: where the body went.
@@ -27,8 +27,8 @@ class ChunkReader(DataReader):
 
     __slots__ = ("_ends_line", "_is_last", "_left", "incoming")
 
-    def __init__(self, incoming: Incoming, limit: int, header_limit: int) -> None:
-        super().__init__(incoming.write, limit, header_limit)
+    def __init__(self, incoming: Incoming, limit: int, limits: ContentLimits) -> None:
+        super().__init__(incoming.write, limit, limits)
         self.incoming = incoming
         self._left = 0
         self._is_last = False

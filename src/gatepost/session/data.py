@@ -7,14 +7,32 @@ reading to the end when it finds a fault, so that the client hears of it in the 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gatepost.model import reply as replies
 from gatepost.model.reply import Reply
 
-__all__ = ["DataReader"]
+__all__ = ["ContentLimits", "DataReader"]
 
 _END = b"\r\n.\r\n"
+_ANY_ENDING = re.compile(rb"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLimits:
+    """What content is taken.
+
+    Args:
+        header_bytes: largest header section.
+        line_bytes: longest line, without its end.  RFC 5322 §2.1.1 says 998, and much that people send has more.
+        normalises: whether a CR or LF that stands alone becomes CRLF; else it is refused.
+    """
+
+    header_bytes: int = 262_144
+    line_bytes: int = 1_048_576
+    normalises: bool = False
 
 
 class DataReader:
@@ -23,7 +41,7 @@ class DataReader:
     Args:
         write: takes the body, in pieces, without dot-stuffing.
         limit: largest message, in octets.
-        header_limit: largest header section, in octets.
+        limits: what else bounds it.
 
     Attributes:
         header: the header section, with its empty line if there was one; complete when the end has come.
@@ -35,9 +53,10 @@ class DataReader:
     __slots__ = (
         "_carry",
         "_head",
-        "_header_limit",
         "_in_header",
         "_limit",
+        "_limits",
+        "_line",
         "_write",
         "fault",
         "header",
@@ -45,10 +64,11 @@ class DataReader:
         "size",
     )
 
-    def __init__(self, write: Callable[[bytes], None], limit: int, header_limit: int) -> None:
+    def __init__(self, write: Callable[[bytes], None], limit: int, limits: ContentLimits) -> None:
         self._write = write
         self._limit = limit
-        self._header_limit = header_limit
+        self._limits = limits
+        self._line = 0  # octets of the line that has not ended yet
         # The line before the first one ended with CRLF, too: a first line of "." is the end.
         self._carry = b"\r\n"
         self._in_header = True
@@ -87,8 +107,9 @@ class DataReader:
         """Take raw octets that split no CRLF, no dot at the start of a line, and no end of data."""
         if self.fault is not None or not piece:
             return
+        bare = _has_bare_line_ending(piece)
         # RFC 5321 §2.3.8: CR and LF stand together or not at all; a lone one is how mail is smuggled.
-        if _has_bare_line_ending(piece):
+        if bare and not self._limits.normalises:
             self.fail(replies.BARE_LINE_ENDING)
             return
         # RFC 2045 §2.8: text has no NUL; to some readers it ends a line, or the message.
@@ -98,6 +119,12 @@ class DataReader:
         # RFC 5321 §4.5.2: a dot at the start of a line was added by the client.
         if has_dots:
             piece = piece.replace(b"\r\n.", b"\r\n")
+        if bare:
+            # Only now: what looked like the end of data, or like a dot to take away, after a lone CR or LF, is content.
+            piece = _ANY_ENDING.sub(b"\r\n", piece)
+        if self._is_line_too_long(piece):
+            self.fail(replies.LINE_TOO_LONG)
+            return
         self.size += len(piece)
         # RFC 1870 §6.3: a message over the limit is refused, whatever size was declared.
         if self.size > self._limit:
@@ -110,12 +137,23 @@ class DataReader:
         else:
             self._write(piece)
 
+    def _is_line_too_long(self, piece: bytes) -> bool:
+        limit = self._limits.line_bytes
+        if self._line + len(piece) <= limit:
+            last = piece.rfind(b"\r\n")
+            self._line = len(piece) - last - 2 if last >= 0 else self._line + len(piece)
+            return False
+        first, *others = piece.split(b"\r\n")
+        longest = max([self._line + len(first), *map(len, others)])
+        self._line = len(others[-1]) if others else longest
+        return longest > limit
+
     def _take_header(self, piece: bytes) -> None:
         # `_head` starts with the CRLF that stands before the first line, so that an empty header is found, too.
         searched = max(len(self._head) - 3, 0)
         self._head += piece
         end = self._head.find(b"\r\n\r\n", searched)
-        if (end if end >= 0 else len(self._head)) > self._header_limit:
+        if (end if end >= 0 else len(self._head)) > self._limits.header_bytes:
             self.fail(replies.HEADER_TOO_BIG)
         elif end >= 0:
             body = bytes(self._head[end + 4 :])

@@ -14,6 +14,7 @@ from gatepost.model.verdict import Verdict
 from gatepost.observe.emit import Emitter
 from gatepost.policy.policy import Stage
 from gatepost.session.auth import Authority
+from gatepost.session.data import ContentLimits
 from gatepost.spool.spool import Spool
 from gatepost.state.guesses import Guesses
 
@@ -47,7 +48,6 @@ class Limits:
 
     Args:
         message_bytes: largest message; an account may have a smaller one.
-        header_bytes: largest header section.
         recipients: how many a message may have, where a policy sees to it; an account may have fewer.
         auth_failures: failed logins after which the connection ends.
         failure_delay: when the first failed login is answered, counted from the client's last line; the second one
@@ -64,7 +64,6 @@ class Limits:
     """
 
     message_bytes: int = 26_214_400
-    header_bytes: int = 262_144
     recipients: int | None = None
     auth_failures: int = 3
     failure_delay: float = 1.0
@@ -105,6 +104,7 @@ class Service:
         tls_context: for STARTTLS; None where it is not offered.
         require_tls: whether nothing but STARTTLS is done in clear.
         limits: the numbers.
+        content: what content is taken.
         names: gives each session its id.
         guesses: counts failed logins over all workers; None counts them for each session only.
         sessions: those that are open.
@@ -123,6 +123,7 @@ class Service:
     tls_context: ssl.SSLContext | None = None
     require_tls: bool = True
     limits: Limits = field(default_factory=Limits)
+    content: ContentLimits = field(default_factory=ContentLimits)
     guesses: Guesses | None = None
     names: Iterator[str] = field(default_factory=session_names)
     sessions: set[Conversation] = field(default_factory=set)

@@ -142,7 +142,7 @@ async def data(session: Conversation, argument: str) -> None:
     incoming = service.spool.begin()
     patience = session.patience
     try:
-        reader = DataReader(incoming.write, session.message_limit, service.limits.header_bytes)
+        reader = DataReader(incoming.write, session.message_limit, service.content)
         session.reply(replies.SEND_DATA)
         session.patience = service.limits.data_patience
         await session.read_data(reader, incoming)

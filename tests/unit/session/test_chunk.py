@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gatepost.errors import Malformed
 from gatepost.model import reply as replies
 from gatepost.session.chunk import ChunkReader
-from gatepost.session.data import DataReader
+from gatepost.session.data import ContentLimits, DataReader
 from gatepost.session.extensions.chunking import parse_chunk
 
 HEADER = b"From: <tim@example.org>\r\nSubject: x\r\n"
@@ -31,7 +31,7 @@ def read(
 ) -> tuple[ChunkReader, bytes]:
     """Feed *chunks*, each in segments of *cut* octets; return the reader and the body."""
     body = Body()
-    reader = ChunkReader(body, limit, header_limit)  # type: ignore[arg-type]
+    reader = ChunkReader(body, limit, ContentLimits(header_limit))  # type: ignore[arg-type]
     for number, chunk in enumerate(chunks, 1):
         reader.expect(len(chunk), is_last=number == len(chunks))
         segments = [chunk[place : place + cut] for place in range(0, len(chunk), cut)] or [b""]
@@ -143,7 +143,7 @@ def test_chunks_give_what_data_gives(content, lengths, cut):
     reader, body = read(chunks, cut=cut)
     lines = content if content.endswith(b"\r\n") or not content else content + b"\r\n"
     sink = Body()
-    data = DataReader(sink.write, 1 << 20, 1 << 16)
+    data = DataReader(sink.write, 1 << 20, ContentLimits(1 << 16))
     assert data.feed((b"\r\n" + lines).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n") == b""
     # Of two things that are wrong, the one in an earlier piece is told.
     wrong = {replies.BARE_LINE_ENDING.lines, replies.NUL_IN_MESSAGE.lines}

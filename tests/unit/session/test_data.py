@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gatepost.model import reply as replies
-from gatepost.session.data import DataReader
+from gatepost.session.data import ContentLimits, DataReader
 
 HEADER = b"From: <tim@example.org>\r\nSubject: x\r\n"
 
@@ -21,10 +23,12 @@ class Sink:
         self.body += data
 
 
-def read(pieces: list[bytes], limit: int = 1 << 20, header_limit: int = 1 << 16) -> tuple[DataReader, bytes, bytes]:
+def read(
+    pieces: list[bytes], limit: int = 1 << 20, header_limit: int = 1 << 16, **limits: Any
+) -> tuple[DataReader, bytes, bytes]:
     """Feed *pieces*; return the reader, the body, and what followed the end of data."""
     sink = Sink()
-    reader = DataReader(sink.write, limit, header_limit)
+    reader = DataReader(sink.write, limit, ContentLimits(header_limit, **limits))
     for number, piece in enumerate(pieces):
         rest = reader.feed(piece)
         if rest is not None:
@@ -126,7 +130,7 @@ def test_octets_beyond_ascii_are_noticed_in_header_and_body():
 
 def test_a_fault_from_outside_stops_the_keeping_but_not_the_reading():
     sink = Sink()
-    reader = DataReader(sink.write, 1000, 1000)
+    reader = DataReader(sink.write, 1000, ContentLimits(1000))
     reader.feed(HEADER + b"\r\nkept\r\n")
     reader.fail(replies.SPOOL_FULL)
     assert reader.feed(b"not kept\r\n.\r\nRSET\r\n") == b"RSET\r\n"
@@ -185,3 +189,46 @@ def test_nul_is_refused_wherever_it_stands(split, content):
     reader, _, rest = read(split(content + b"\r\n.\r\nQUIT\r\n"))
     assert reader.fault == replies.NUL_IN_MESSAGE
     assert rest == b"QUIT\r\n"
+
+
+@pytest.mark.rfc("5321 §2.3.8")
+@pytest.mark.parametrize("split", [lambda data: [data], singles], ids=["whole", "byte by byte"])
+def test_lone_line_endings_become_crlf_where_that_is_asked_for(split):
+    content = b"From: <tim@example.org>\nSubject: x\r\n\nhello\rworld\n\r\nend\r\n"
+    reader, body, rest = read(split(content + b".\r\nQUIT\r\n"), normalises=True)
+    assert reader.fault is None
+    assert reader.header == b"From: <tim@example.org>\r\nSubject: x\r\n\r\n"
+    assert body == b"hello\r\nworld\r\n\r\nend\r\n"
+    assert reader.size == len(reader.header) + len(body)
+    assert rest == b"QUIT\r\n"
+
+
+@pytest.mark.rfc("5321 §4.1.1.4")
+@pytest.mark.parametrize("split", [lambda data: [data], singles], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize("trick", [b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r.\r\n", b"\r\n.\n", b"\r\n.\rx"])
+def test_what_only_looks_like_the_end_is_content_once_it_is_mended(split, trick):
+    """The invariant: nothing but CRLF.CRLF ends a message, and whoever stuffs the dots of the result sends one."""
+    smuggled = b"MAIL FROM:<eve@example.org>\r\n"
+    reader, body, rest = read(split(HEADER + b"\r\nhello" + trick + smuggled + b".\r\nQUIT\r\n"), normalises=True)
+    assert reader.fault is None
+    assert smuggled in body
+    assert rest == b"QUIT\r\n"
+    assert b"\r" not in body.replace(b"\r\n", b"")
+    assert b"\n" not in body.replace(b"\r\n", b"")
+
+
+@given(
+    st.lists(st.integers(min_value=0, max_value=40), min_size=1, max_size=8),
+    st.lists(st.integers(min_value=1, max_value=30)),
+)
+def test_a_line_over_the_limit_is_refused_however_it_is_cut(lengths, cuts):
+    content = HEADER + b"\r\n" + b"".join(b"x" * length + b"\r\n" for length in lengths)
+    whole, pieces, place = content + b".\r\nREST\r\n", [], 0
+    for cut in cuts:
+        pieces.append(whole[place : place + cut])
+        place += cut
+    pieces.append(whole[place:])
+    reader, _, rest = read([piece for piece in pieces if piece], line_bytes=len(HEADER))
+    longest = max(*lengths, *map(len, HEADER.split(b"\r\n")))
+    assert (reader.fault == replies.LINE_TOO_LONG) is (longest > len(HEADER))
+    assert rest == b"REST\r\n"
