@@ -28,7 +28,7 @@ __all__ = ["Connection"]
 # DATA gets two replies: 354, and one to the content, which some next hops give before its end.
 _DATA = b"DATA\r\n"
 
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 128 * 1024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 

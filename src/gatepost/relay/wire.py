@@ -21,7 +21,7 @@ from gatepost.relay.trouble import Silence, Trouble, next_hop_trouble, route_tro
 
 __all__ = ["Timeouts", "Wire"]
 
-_HIGH_WATER_BYTES = 64 * 1024
+_HIGH_WATER_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ __all__ = ["LINE_LIMIT", "Gone", "Wire"]
 # RFC 4954 §4: at least 12,288 octets must pass in an exchange; access tokens come near that.
 LINE_LIMIT: Final = 16_384
 _BUFFER_LIMIT: Final = 65_536
-_BACKLOG_LIMIT: Final = 65_536
+_BACKLOG_LIMIT: Final = 131_072
 _LINGER: Final = 10.0
 
 

@@ -23,7 +23,7 @@ from gatepost.spool.trouble import spool_error
 
 __all__ = ["PIECE_BYTES", "BodyFolder", "BodyWriter"]
 
-PIECE_BYTES: Final = 64 << 10
+PIECE_BYTES: Final = 128 << 10
 """How much is written or read at once."""
 
 
