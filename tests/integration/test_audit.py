@@ -36,7 +36,8 @@ def login(text: str = "tim") -> LoginFailed:
 
 
 def lines(*paths: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+    # A process that opens the file while another writes may see half a line, and ends it: then there is an empty one.
+    return [json.loads(line) for path in paths for line in path.read_bytes().splitlines() if line]
 
 
 def whole(*paths: Path) -> bool:

@@ -20,6 +20,7 @@ from gatepost.control.protocol import REQUEST_BYTES, decode, encode, reachable, 
 from gatepost.control.tail import Tail, parse_wanted
 from gatepost.control.verbs import VERBS, Context
 from gatepost.errors import ConfigError, GatepostError, Malformed
+from gatepost.observe.events import Event
 
 if TYPE_CHECKING:
     from gatepost.app import Worker
@@ -63,6 +64,7 @@ class Control:
         sock = self._bind()
         # More clients than we serve wait in the backlog only until they are told so.
         self._server = await asyncio.start_unix_server(self._accept, sock=sock, limit=REQUEST_BYTES)
+        self._worker.emit.add(self._hear)
 
     async def stop(self) -> None:
         """Hang up on everybody, and remove the socket."""
@@ -124,6 +126,10 @@ class Control:
                 if number >= self._workers:
                     path.unlink(missing_ok=True)
 
+    def _hear(self, event: Event) -> None:
+        for tail in self._tails:
+            tail(event)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -178,11 +184,9 @@ class Control:
         sending = asyncio.ensure_future(self._send_on(writer, tail))
         hung_up = asyncio.ensure_future(reader.read(1))
         self._tails.add(tail)
-        self._worker.emit.add(tail)
         try:
             await asyncio.wait({sending, hung_up}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._worker.emit.remove(tail)
             self._tails.discard(tail)
             for task in (sending, hung_up):
                 task.cancel()

@@ -35,8 +35,6 @@ TOKEN_CREDENTIAL: Final = "oauth"  # noqa: S105 - the id of a credential
 """Stands for the id of a credential when somebody came with an access token."""
 
 _WATCH_SECONDS: Final = 1.0
-# What was looked up so many seconds ago is as good as new.
-_FRESH: Final = 0.005
 
 
 class Authority:
@@ -121,10 +119,7 @@ class Authority:
         Raises:
             StoreUnavailable: a store cannot be asked.
         """
-        return self.judged(identity, await self.find(identity.account), peer, mechanism)
-
-    def judged(self, identity: Identity, account: Account | None, peer: Peer, mechanism: str) -> tuple[Identity, str]:
-        """Judge as `judge`, by an *account* that was just looked up."""
+        account = await self.find(identity.account)
         if account is None:
             return identity, "account removed"
         credential = _credential(account, identity)
@@ -176,17 +171,7 @@ class LoginAttempt:
         identity: who was found, even when they were then refused, for the log.
     """
 
-    __slots__ = (
-        "_account",
-        "_authority",
-        "_looked_at",
-        "_mechanism",
-        "_peer",
-        "authcid",
-        "doomed",
-        "identity",
-        "reason",
-    )
+    __slots__ = ("_authority", "_mechanism", "_peer", "authcid", "doomed", "identity", "reason")
 
     def __init__(self, authority: Authority, peer: Peer, mechanism: str) -> None:
         self._authority = authority
@@ -196,8 +181,6 @@ class LoginAttempt:
         self.reason = ""
         self.doomed = ""
         self.identity: Identity | None = None
-        self._account: Account | None = None
-        self._looked_at = float("-inf")
 
     async def check_password(self, authcid: str, password: Secret) -> Identity | None:
         """Return whose password it is.  Raises `StoreUnavailable`, `Malformed`."""
@@ -260,16 +243,8 @@ class LoginAttempt:
 
     async def admit(self, identity: Identity, authzid: str) -> Identity | None:
         """After the proof: may this identity log in here, now, this way, as *authzid*?  None is a no, with `reason`."""
-        authority = self._authority
-        account = self._account
-        # What was known when the exchange began may be a minute old, unless it ended at once.
-        if (
-            account is None
-            or account.login != identity.account
-            or authority.clock.monotonic() - self._looked_at > _FRESH
-        ):
-            account = await authority.find(identity.account)
-        self.identity, self.reason = authority.judged(identity, account, self._peer, self._mechanism)
+        # What was known when the exchange began may be a minute old.
+        self.identity, self.reason = await self._authority.judge(identity, self._peer, self._mechanism)
         # RFC 4616 §2: an empty authzid is the login itself; nobody may act as anybody else.
         if not self.reason and authzid and _prepared(authzid) != self.identity.account:
             self.reason = "may not act as another login"
@@ -277,9 +252,7 @@ class LoginAttempt:
 
     async def _look_up(self, authcid: str) -> Account | None:
         self.authcid = prepare_name(authcid)
-        self._looked_at = self._authority.clock.monotonic()
-        self._account = await self._authority.find(self.authcid)
-        return self._account
+        return await self._authority.find(self.authcid)
 
     def _open(self, credential: Credential, scheme: str) -> Secret:
         verifier = credential.verifiers[scheme]

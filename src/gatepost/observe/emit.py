@@ -38,8 +38,3 @@ class Emitter:
         """Let *listener* hear of everything from now on, or of one kind of event."""
         self._listeners.append((listener, wanted))
         self._of_kind.clear()
-
-    def remove(self, listener: Listener) -> None:
-        """Let *listener* hear of nothing more."""
-        self._listeners = [each for each in self._listeners if each[0] != listener]
-        self._of_kind.clear()

@@ -81,7 +81,8 @@ class LastUsed:
 
     def __call__(self, event: Event) -> None:
         """Note a login."""
-        assert isinstance(event, LoginSucceeded)
+        if not isinstance(event, LoginSucceeded):
+            return
         key = (event.login, event.credential)
         use = Use(self._clock.now(), event.peer, event.mechanism, event.tls, event.client[:_TEXT_LIMIT])
         self._note(key, use)
