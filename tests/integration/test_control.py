@@ -285,7 +285,8 @@ async def test_a_follower_sees_what_happens_from_then_on(start: Start) -> None:
 
 
 def _tails(server: RunningServer) -> int:
-    (hear,) = [each for each, _ in server.worker.emit._listeners if getattr(each, "__self__", None).__class__ is Control]
+    listeners = [each for each, _ in server.worker.emit._listeners]
+    (hear,) = [each for each in listeners if getattr(each, "__self__", None).__class__ is Control]
     return len(hear.__self__._tails)  # type: ignore[attr-defined]
 
 
