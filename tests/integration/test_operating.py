@@ -209,6 +209,8 @@ def following(server: Gatepost, *words: str) -> Iterator[Path]:
             [sys.executable, "-m", "gatepost", "tail", *words, "--config", str(server.config)],
             stdout=file,
             stderr=errors,
+            # Whoever runs the tests in the background of a shell ignores it, and so would the child.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         wait_for("the tail to follow both", lambda: trouble.read_text().count("following worker") == 2)
