@@ -32,6 +32,7 @@ from gatepost.relay.router import Router
 from gatepost.session.conversation import Conversation
 from gatepost.session.revocation import end_revoked
 from gatepost.session.service import Limits, Service
+from gatepost.session.wire import LINGER
 from gatepost.spool.sqlite import SqliteSpool
 from gatepost.state.connections import ConnectionTable
 from gatepost.state.keys import Keys, load_keys
@@ -45,7 +46,7 @@ __all__ = ["RealClock", "Worker"]
 _log = logging.getLogger("gatepost.app")
 
 _TURN = 0.02  # how often is looked whether those who are waited for have ended
-_FAREWELL_TURNS = 50  # for what was said last to reach its client
+_LATE = 0.2  # a turn that took so long was not of our making
 _RETIREMENT = 30.0  # for deliveries that began on a route that is no more, or changed
 
 
@@ -353,27 +354,32 @@ class Worker:
             listener.service.turns_away = not self._leaves_sockets
         sessions = self.sessions
         while True:
+            began = self.clock.monotonic()
+            await asyncio.sleep(_TURN)
+            # Held up ourselves, we have yet to read what came meanwhile: then nobody counts as idle.
+            is_late = self.clock.monotonic() - began > _LATE
             for session in list(sessions):
                 session.service.is_draining = True
-                session.dismiss()
+                if not is_late:
+                    session.dismiss()
             is_quiet = all(session.is_leaving for session in sessions)
             if self._leaves_sockets:
                 # Nobody else knows of these: they are served as if they had come a moment before.
                 is_quiet = is_quiet and not any(listener.is_opening for listener in self.listeners)
             if is_quiet or self.clock.monotonic() >= deadline:
                 break
-            await asyncio.sleep(_TURN)
         for listener in self.listeners:
             await listener.stop()
             await listener.end_handshakes()
-        for _ in range(_FAREWELL_TURNS):
-            if not sessions or self.clock.monotonic() >= deadline:
-                break
-            await asyncio.sleep(_TURN)
         for session in list(sessions):
             # RFC 5321 §3.8: 421 before we close, also in the middle of a message.
             session.cut_off(replies.SHUTTING_DOWN, "shutting down")
-        await asyncio.sleep(_TURN)
+        # What was said last must reach its client.
+        deadline = self.clock.monotonic() + min(grace, LINGER)
+        while True:
+            await asyncio.sleep(_TURN)
+            if not sessions or self.clock.monotonic() >= deadline:
+                break
         for session in list(sessions):
             session.abort()
 

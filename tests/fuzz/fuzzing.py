@@ -71,7 +71,6 @@ class Report:
     dialogs: int = 0
     plays: int = 0
     messages: int = 0
-    resets: int = 0
     codes: Counter[int] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
     before: Weight | None = None
@@ -81,7 +80,7 @@ class Report:
         codes = ", ".join(f"{code}: {number}" for code, number in sorted(self.codes.items()))
         return (
             f"seed {self.seed}: {self.dialogs} dialogs in {len(self.states)} states, played {self.plays} times, "
-            f"{self.messages} messages kept as sent, {self.resets} resets; replies {codes}; "
+            f"{self.messages} messages kept as sent; replies {codes}; "
             f"at rest {self.before}, then {self.after}"
         )
 
@@ -161,7 +160,6 @@ class Fuzz:
         report.states[made.state] += 1
         outcome = await self._try(number, made, None)
         report.codes.update(outcome.codes)
-        report.resets += outcome.was_reset
         if number % _EXHAUSTIVE_EVERY == 0 and len(made.hostile) <= _EXHAUSTIVE_LIMIT:
             by_memory = replace(made, by_socket=False, inside=b"", cuts=())
             usual = await self._try(number, by_memory, None)

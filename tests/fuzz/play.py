@@ -23,7 +23,6 @@ class Outcome:
 
     codes: list[int] = field(default_factory=list)
     contents: list[bytes] = field(default_factory=list)
-    was_reset: bool = False
 
 
 class Player:
@@ -95,16 +94,13 @@ class Player:
 
     async def _settle(self, wire: Wire, reference: Reference, outcome: Outcome) -> None:
         """Hear all that is due for what was said."""
-        while not outcome.was_reset and reference.is_reply_due():
+        while reference.is_reply_due():
             reply = await wire.reply(self.patience)
             if reply is not None:
                 outcome.codes.append(reply.code)
                 reference.took(reply)
-            elif wire.was_reset:
-                # Octets that nobody read make a reset of the hanging up, and that may take the last reply along.
-                outcome.was_reset = True
             else:
-                raise Broken("it hung up without a word")
+                raise Broken("a reset in place of a reply" if wire.was_reset else "it hung up without a word")
         if reference.is_over:
             await wire.end(self.patience)
             if not wire.replies.is_between:
@@ -124,13 +120,13 @@ class Player:
 
     async def _part(self, wire: Wire, reference: Reference, outcome: Outcome) -> None:
         """End what was begun, and say goodbye: a reply too many or too few shows here at last."""
-        while not (reference.is_over or reference.wants_tls or outcome.was_reset):
+        while not (reference.is_over or reference.wants_tls):
             needs = reference.needs
             if needs is None:
                 return
             await _say(wire, reference, needs or b"QUIT\r\n")
             await self._settle(wire, reference, outcome)
-            if not needs and not reference.is_over and not outcome.was_reset:
+            if not needs and not reference.is_over:
                 raise Broken("no goodbye")
 
     async def _arrived(self, message_id: str) -> bytes:

@@ -159,6 +159,14 @@ class MemoryWire(Wire, asyncio.Transport):
 
     abort = close
 
+    def write_eof(self) -> None:
+        # The client does what asyncio's transports do by themselves: it hangs up, too.
+        asyncio.get_running_loop().call_soon(self._hang_up_too)
+
+    def _hang_up_too(self) -> None:
+        if not self._is_closing and not self._protocol.eof_received():  # type: ignore[attr-defined]
+            self.close()
+
     def is_closing(self) -> bool:
         return self._is_closing
 

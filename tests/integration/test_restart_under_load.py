@@ -6,6 +6,7 @@ next hop counts.  Both run for some seconds here; RELOAD_SECONDS and RESTART_SEC
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -136,7 +137,7 @@ def test_one_server_takes_over_from_another_and_nobody_is_refused(tmp_path: Path
 
         def hand_over() -> None:
             # Descriptors 3 and 4, as a service manager hands them over.
-            copies = [os.dup2(sock.fileno(), 30 + place) for place, sock in enumerate(sockets)]
+            copies = [fcntl.fcntl(sock, fcntl.F_DUPFD, 10) for sock in sockets]
             for place, copy in enumerate(copies):
                 os.dup2(copy, 3 + place)
 
@@ -156,11 +157,15 @@ def test_one_server_takes_over_from_another_and_nobody_is_refused(tmp_path: Path
             )
         return process, log
 
+    def is_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+        wait_for("a start", lambda: '"event":"ready"' in log.read_text() or process.poll() is not None, seconds=90)
+        assert process.poll() is None, log.read_text()[-4000:]
+
     seconds = int(os.environ.get("RESTART_SECONDS", "12"))
     process, log = start(0)
     load = None
     try:
-        wait_for("ready", lambda: '"event":"ready"' in log.read_text())
+        is_ready(process, log)
         load = Load(tmp_path, server, secret, authority)
         time.sleep(1)
         restarts = 0
@@ -172,7 +177,7 @@ def test_one_server_takes_over_from_another_and_nobody_is_refused(tmp_path: Path
             process.send_signal(signal.SIGTERM)
             assert process.wait(40) == 0
             process = after
-            wait_for("ready", lambda log=log: '"event":"ready"' in log.read_text())
+            is_ready(process, log)
             time.sleep(1.5)
         accepted, troubles, _ = load.finish()
         load = None

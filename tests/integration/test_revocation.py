@@ -90,7 +90,7 @@ async def test_an_idle_session_ends(start, change, reason):
         assert told.reply.startswith(GOODBYE)
         assert reason not in told.reply
         await until(lambda: [event.reason for event in server.events if isinstance(event, SessionClosed)] == [reason])
-        assert not server.worker.sessions
+        await until(lambda: not server.worker.sessions)
         await until(lambda: server.worker.listeners[0].connections.count == 0)
         again = await connect(server)
         assert (await again.reply()).startswith("220")

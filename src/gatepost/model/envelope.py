@@ -24,7 +24,7 @@ class Body(enum.Enum):
     EIGHT_BIT = "8BITMIME"
 
 
-class Notify(enum.Flag):
+class Notify(enum.Flag, boundary=enum.STRICT):
     """Which reports about a recipient are wanted (RFC 3461 §4.1)."""
 
     NEVER = enum.auto()

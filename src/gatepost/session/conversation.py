@@ -16,7 +16,7 @@ from gatepost.errors import Malformed, Misuse
 from gatepost.model import reply as replies
 from gatepost.model.envelope import Transaction
 from gatepost.model.identity import Identity
-from gatepost.model.peer import Peer, TlsFacts, plain_address
+from gatepost.model.peer import Peer
 from gatepost.model.reply import Reply
 from gatepost.model.verdict import Refuse
 from gatepost.observe.events import CommandRefused, SessionClosed, SessionOpened, SessionRevoked
@@ -26,11 +26,15 @@ from gatepost.session.chunk import Chunks
 from gatepost.session.failures import reply_to, tell_trouble
 from gatepost.session.hooks import Hooks
 from gatepost.session.patience import closing_words, longest
+from gatepost.session.peer import read_peer
 from gatepost.session.service import Service
 from gatepost.session.state import State, refusal
 from gatepost.session.wire import LINE_LIMIT, Gone, Wire
 
-__all__ = ["Conversation"]
+__all__ = ["BYE", "Conversation"]
+
+# Why a session ends as it should.
+BYE = "quit"
 
 # A client that was silent for so many seconds, outside of a transaction, is idle.
 _AT_REST = 1.0
@@ -100,6 +104,12 @@ class Conversation(Wire):
 
     # From greeting to goodbye
 
+    def connection_lost(self, error: Exception | None) -> None:
+        """End everything that belongs to the session."""
+        super().connection_lost(error)
+        if not self.is_keeping:
+            self.service.sessions.discard(self)
+
     async def _handle_client(self) -> None:
         service = self.service
         began = self.loop.time()
@@ -116,10 +126,11 @@ class Conversation(Wire):
                 self.reply(reply)
         finally:
             self.chunks.forget()
-            service.sessions.discard(self)
             if self._farewell is not None:
                 self.reply(self._farewell)
-            self.close_soon()
+            self.take_leave(is_expected=self._end == BYE and not self._buffer)
+            if self.transport is None:
+                service.sessions.discard(self)
             service.emit(
                 SessionClosed(
                     session=self.id,
@@ -291,7 +302,7 @@ class Conversation(Wire):
         if is_at_rest and not self._end:
             self.reply(replies.SHUTTING_DOWN)
             self.hang_up("shutting down")
-            self.close()
+            self.take_leave()
 
     def revoke(self, reason: str) -> None:
         """End the session at once, because its login does not count any more.
@@ -357,18 +368,10 @@ class Conversation(Wire):
 
     def look_at_peer(self) -> None:
         """Read the facts about the connection from its transport, at the start and after a handshake."""
-        transport = self.transport
-        if transport is None:
+        if self.transport is None:
             return
-        address: Any = self.named or transport.get_extra_info("peername")
-        tls_object = transport.get_extra_info("ssl_object")
-        tls = None
-        if tls_object is not None:
-            cipher = tls_object.cipher() or ("", "", 0)
-            tls = TlsFacts(version=tls_object.version() or "", cipher=cipher[0], bits=cipher[2])
-        host, port = (plain_address(address[0]), address[1]) if isinstance(address, tuple) else ("", 0)
-        self.peer = Peer(host, port, self.service.listener, tls)
-        self.session.peer = address
+        self.peer, self.session.peer = read_peer(self.transport, self.service.listener, self.named)
+        tls = self.peer.tls
         self.session.ssl = {"cipher": tls.cipher} if tls else None
 
     def forget_transaction(self) -> None:

@@ -12,7 +12,7 @@ from gatepost.model import reply as replies
 from gatepost.model.address import DOMAIN_LIMIT
 from gatepost.model.reply import Reply
 from gatepost.session.bdat import chunk
-from gatepost.session.conversation import Conversation
+from gatepost.session.conversation import BYE, Conversation
 from gatepost.session.extensions import EXTENSIONS, Moment
 from gatepost.session.hooks import wire
 from gatepost.session.login import login
@@ -98,7 +98,7 @@ class SubmissionSession(Conversation):
             self.refuse(replies.BAD_SYNTAX, "QUIT", "QUIT with an argument")
             return
         self.answer(await self.hooks.call("QUIT", self) if self.hooks else None, replies.BYE)
-        self.hang_up("quit")
+        self.hang_up(BYE)
 
     async def smtp_VRFY(self, argument: str) -> None:
         """RFC 5321 §4.1.1.6; §7.3: it tells nobody who exists."""

@@ -189,14 +189,28 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def close(self) -> None:
         """Send what was written and the closing alert (RFC 8446 §6.1), then hang up; nothing more is received."""
-        if self._is_closing or self._below is None:
-            return
+        if self._say_goodbye() and self._below is not None:
+            self._below.close()
+
+    def can_write_eof(self) -> bool:
+        """Tell that `write_eof` works."""
+        return True
+
+    def write_eof(self) -> None:
+        """Do as `close` does, but leave it to the client to hang up; what still comes is not looked at."""
+        if self._say_goodbye() and self._below is not None:
+            self._below.write_eof()
+
+    def _say_goodbye(self) -> bool:
+        """Send the closing alert; tell whether it was not sent before."""
+        if self._is_closing:
+            return False
         self._is_closing = True
         if self._is_up:
             with contextlib.suppress(ssl.SSLError):  # it would wait for the client's own alert
                 self._tls.unwrap()
         self._flush()
-        self._below.close()
+        return True
 
     def abort(self) -> None:
         """Hang up at once."""

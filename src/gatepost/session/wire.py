@@ -21,13 +21,13 @@ from gatepost.session.data import DataReader
 from gatepost.session.failures import reply_to
 from gatepost.spool.spool import Incoming
 
-__all__ = ["LINE_LIMIT", "Gone", "Wire"]
+__all__ = ["LINE_LIMIT", "LINGER", "Gone", "Wire"]
 
 # RFC 4954 §4: at least 12,288 octets must pass in an exchange; access tokens come near that.
 LINE_LIMIT: Final = 16_384
 _BUFFER_LIMIT: Final = 65_536
 _BACKLOG_LIMIT: Final = 131_072
-_LINGER: Final = 10.0
+LINGER: Final = 2.0
 
 
 class Gone(Exception):
@@ -67,6 +67,7 @@ class Wire(SMTP):
         self._is_reading_paused = False
         self._is_writing_paused = False
         self._has_eof = False
+        self._is_deaf = False  # all is said, and what still comes is not looked at
         self._handler_coroutine: asyncio.Task[None] | None = None
         self.on_end: Callable[[], None] | None = None
         self.is_keeping = False  # a message; it is seen through, whatever becomes of the connection
@@ -81,6 +82,8 @@ class Wire(SMTP):
 
     def data_received(self, data: bytes) -> None:
         """Take octets: to the message while there is one on its way, else to the line buffer."""
+        if self._is_deaf:
+            return
         self.received_at = self.loop.time()
         reader = self._data
         if reader is None:
@@ -114,7 +117,9 @@ class Wire(SMTP):
         """Note that nothing more comes; in clear, what came is still answered."""
         self._has_eof = True
         self._wake()
-        return self.transport is not None and self.transport.get_extra_info("ssl_object") is None
+        if self._is_deaf or self.transport is None:
+            return False
+        return self.transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, error: Exception | None) -> None:
         """End everything that belongs to the session."""
@@ -283,12 +288,25 @@ class Wire(SMTP):
         if self.transport is not None:
             self.transport.abort()
 
-    def close_soon(self) -> None:
-        """Write what was said, and hang up; at once after some seconds, if the client does not read it."""
+    def take_leave(self, *, is_expected: bool = False) -> None:
+        """Write what was said, and hang up: when the client has, or after some seconds; at once if it is expected.
+
+        Closed with octets that nobody read, TCP would send a reset, and the client might never see what was said last
+        (RFC 1122 §4.2.2.13).
+        """
         self._stop_timer()
-        self.close()
-        if self.transport is not None:
-            self._timer = self.loop.call_later(_LINGER, self.transport.abort)
+        self.flush()
+        transport = self.transport
+        if transport is None:
+            return
+        self._timer = self.loop.call_later(LINGER, transport.abort)
+        if self._has_eof or is_expected:
+            transport.close()
+        elif not self._is_deaf:
+            self._is_deaf = True
+            self._buffer.clear()
+            transport.write_eof()
+            transport.resume_reading()
 
     # Waiting
 
