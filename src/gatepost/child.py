@@ -37,10 +37,21 @@ if TYPE_CHECKING:
 
     from gatepost.config.schema import Config
 
-__all__ = ["STDOUT", "Place", "die_with", "live", "loop_factory", "name_process", "open_event_log", "prefer_throughput"]
+__all__ = [
+    "STDOUT",
+    "Place",
+    "die_with",
+    "live",
+    "loop_factory",
+    "name_process",
+    "open_event_log",
+    "prefer_throughput",
+    "share_arenas",
+]
 
 STDOUT: Final = 1
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_M_ARENA_MAX = -8
 
 _log = logging.getLogger("gatepost.child")
 
@@ -79,6 +90,7 @@ def live(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     prefer_throughput()
+    share_arenas()
     overlook_bad_names()
     log = open_event_log(config)
     metrics = Metrics(place.board, place.number)
@@ -243,6 +255,15 @@ def prefer_throughput() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # not everywhere, and not everywhere allowed
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def share_arenas() -> None:
+    """Let all threads of this process take memory from two arenas: glibc gives each its own, which keeps what it had.
+
+    Only one thread at a time is in Python, so that they seldom meet there.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not in every libc
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _prctl(option: int, argument: int | bytes) -> None:

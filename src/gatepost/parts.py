@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 from gatepost.errors import ConfigError
 from gatepost.identity.authority import Authority
-from gatepost.identity.bearer import Issuer, TokenVerifier
-from gatepost.identity.jwks import from_file, from_url
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
 from gatepost.identity.stores.sqlite import SqliteStore, is_current
 from gatepost.identity.verifiers import Argon2
@@ -45,6 +43,7 @@ from gatepost.state.subjects import LoginLimits
 
 if TYPE_CHECKING:
     from gatepost.config import schema
+    from gatepost.identity.bearer import TokenVerifier
 
 __all__ = [
     "RouteKey",
@@ -104,6 +103,11 @@ def authority(config: schema.Config, keys: Keys, clock: Clock) -> Authority:
 
 
 def _token_verifier(config: schema.Config, clock: Clock) -> TokenVerifier | None:
+    if not config.oauth.issuers:
+        return None  # without what reads tokens a worker is some MiB smaller
+    from gatepost.identity.bearer import Issuer, TokenVerifier
+    from gatepost.identity.jwks import from_file, from_url
+
     issuers = []
     for each in config.oauth.issuers:
         if each.jwks_file is not None:
@@ -113,7 +117,7 @@ def _token_verifier(config: schema.Config, clock: Clock) -> TokenVerifier | None
         else:
             raise ConfigError(f"oauth.issuers: {each.issuer} has no keys; give jwks_file or jwks_url")
         issuers.append(Issuer(each.issuer, each.audience, keys, each.identity_claim, each.scope))
-    return TokenVerifier(issuers, clock) if issuers else None
+    return TokenVerifier(issuers, clock)
 
 
 def policies(config: schema.Config, counters: Counters) -> Chain:

@@ -41,7 +41,6 @@ WORKER_MAY_LOAD = {
     "public",
     "pydantic",
     "pydantic_core",
-    "structlog",
     "truststore",
     "typing_extensions",
     "typing_inspection",

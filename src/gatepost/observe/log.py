@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
-
-import structlog
 
 from gatepost.model.identity import Secret
 from gatepost.observe.events import Event, Level
@@ -128,13 +126,20 @@ class _LineHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
+        rest: dict[str, object] = {"logger": record.name}
+        rest.update((name, value) for name, value in record.__dict__.items() if name not in _RECORD_FIELDS)
         try:
-            line = self.format(_redacted(record))
+            text = _redacted(record).getMessage()
         except (TypeError, ValueError, KeyError):
             # The text and its values do not fit: a slip in a call must not cost the line, nor write elsewhere.
-            rest = {"logger": record.name, "problem": "its values do not fit"}
-            line = self._log.line(record.levelname.lower(), str(record.msg), rest)
-        self._writer.write(line)
+            text, rest["problem"] = str(record.msg), "its values do not fit"
+        if record.exc_info and record.exc_info[0] is not None:
+            rest["exception"] = _traces.formatException(record.exc_info)
+        self._writer.write(self._log.line(record.levelname.lower(), text, rest))
+
+
+_RECORD_FIELDS: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_traces: Final = logging.Formatter()
 
 
 def _redacted(record: logging.LogRecord) -> logging.LogRecord:
@@ -150,29 +155,6 @@ def _redacted(record: logging.LogRecord) -> logging.LogRecord:
 
 def _argument(value: object) -> Any:
     return showable(value) if isinstance(value, (Secret, bytes, bytearray, memoryview)) else value
-
-
-def _own_fields(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add the fields that a call of a stdlib logger gave as ``extra``."""
-    record: logging.LogRecord | None = entry.get("_record")
-    if record is not None and not entry.get("_from_structlog"):
-        for name, value in record.__dict__.items():
-            if name not in _RECORD_FIELDS:
-                entry.setdefault(name, value)
-    return entry
-
-
-_RECORD_FIELDS: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-
-
-def _renderer(log: EventLog) -> Callable[[Any, str, MutableMapping[str, Any]], str]:
-    def render(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> str:
-        rest = dict(entry)
-        event, level = str(rest.pop("event", "")), str(rest.pop("level", "info"))
-        rest.pop("time", None)
-        return log.line(level, event, rest)
-
-    return render
 
 
 def open_log(
@@ -202,30 +184,10 @@ def open_log(
         writer = LogWriter(target, lambda count: lines[0].line("error", "log lines lost", {"count": count}))
     log = EventLog(writer, level, form)
     lines.append(log)
-
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        _own_fields,
-    ]
-    finish: list[Any] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.processors.format_exc_info,
-        _renderer(log),
-    ]
-    handler = _LineHandler(writer, log)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=finish, foreign_pre_chain=shared))
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
-    root.addHandler(handler)
+    root.addHandler(_LineHandler(writer, log))
     root.setLevel(_RANK[level])
     for name in quiet:
         logging.getLogger(name).setLevel(logging.WARNING)
