@@ -101,6 +101,7 @@ class Supervisor:
     admin: Callable[[Board], None] | None = None
     _children: list[_Child] = field(default_factory=list)
     _is_up: bool = False
+    _is_told_early: bool = False  # to reload, while it still started
 
     def run(self) -> int:
         """Start, serve and stop; return the exit code.
@@ -216,6 +217,7 @@ class Supervisor:
             number = self._next_signal(_TURN)
             if number in _ENDS:
                 return signal.Signals(number).name
+            self._is_told_early = self._is_told_early or number == signal.SIGHUP
             for child in self._reap():
                 raise ConfigError(child.trouble)
             for child in self._children:
@@ -233,6 +235,8 @@ class Supervisor:
 
     def _serve(self) -> str:
         """Keep the children alive; return why to stop."""
+        if self._is_told_early:
+            self._reload()
         while True:
             dues = [child.due for child in self._children if child.due is not None]
             number = self._next_signal(max(min(dues) - time.monotonic(), 0.0) if dues else None)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,24 @@ class TestReload:
         yield
         for path, octets in zip(files, before, strict=True):
             path.write_bytes(octets)
+
+    def test_asked_for_while_the_server_starts_it_comes_after_the_start(self, made: Server) -> None:
+        made.process = None
+        made.log.unlink(missing_ok=True)
+        lock = made.folder / "state/lock"
+
+        def ask() -> None:
+            wait_for("a process", lambda: made.process is not None)
+            assert made.process is not None
+            pid = made.process.pid
+            wait_for("its lock", lambda: lock.exists() and lock.read_text().strip() == str(pid))
+            os.kill(pid, signal.SIGHUP)
+
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask)
+            with made:
+                asked.result()
+                wait_for("the reload", lambda: len(made.told("config reloaded")) == 2)
 
     def test_limits_take_effect_for_new_sessions_and_open_ones_go_on(self, server: Server) -> None:
         with server.client() as old:

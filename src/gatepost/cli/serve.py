@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +53,7 @@ def serve(config: Config, workers: int | None, loop: str) -> None:
     from gatepost.systemd import assign, inherited_sockets
 
     os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # it waits for who can reload
     findings = check(config)
     if findings.problems:
         raise ConfigError(*findings.problems)
