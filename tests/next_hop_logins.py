@@ -58,6 +58,15 @@ class Logins:
         await self.challenge(json.dumps({"status": "401", "schemes": "bearer"}).encode())
         return ""
 
+    async def auth_oauthbearer(self, *initial: str) -> str:
+        header, *_, auth = (await self.first(initial)).decode().removesuffix("\1\1").split("\1")
+        name = header.removeprefix("n,a=").removesuffix(",")
+        if self.hop.tokens.get(name) == auth.removeprefix("auth=Bearer ") != "":
+            return name
+        if await self.challenge(json.dumps({"status": "invalid_token"}).encode()) != b"\1":
+            raise AssertionError("a client that does not answer as RFC 7628 wants it")
+        return ""
+
     async def auth_scram_sha_256(self, *initial: str) -> str:
         mechanism = scramp.ScramMechanism("SCRAM-SHA-256")
         who = []

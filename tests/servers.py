@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +142,13 @@ key = "{self.authority.key}"
 """,
             encoding="utf-8",
         )
+
+    def port(self, listener: str) -> int:
+        """Return the port of a listener, by its name."""
+        listeners = tomllib.loads(self.config.read_text(encoding="utf-8"))["listener"]
+        (port,) = (each["port"] for each in listeners if each["name"] == listener)
+        assert isinstance(port, int)
+        return port
 
     def run(self, *arguments: str, secret: str | None = None) -> str:
         """Run a verb of the command line to its end; return what it printed."""

@@ -277,6 +277,7 @@ def test_a_login_that_looks_like_an_address_but_is_none_needs_a_sender(book: Boo
     [
         ({"mechanisms": ["NTLM"]}, "not switched on"),
         ({"mechanisms": ["XOAUTH2"]}, "needs no credential"),
+        ({"mechanisms": ["OAUTHBEARER"]}, "needs no credential"),
         ({"listeners": ["nowhere"]}, "no such listener; there are submission, devices"),
         ({"networks": ["192.0.2.7/24"]}, "cannot be a network"),
         ({"networks": ["example.org"]}, "cannot be a network"),

@@ -54,6 +54,8 @@ class Mail:
                 return b"\0".join((self.authzid.encode(), self.login.encode(), self.password))
             case "LOGIN" | "CRAM-MD5":
                 return None
+            case "OAUTHBEARER":
+                return f"n,a={self.login},\x01auth=Bearer ".encode() + self.password + b"\x01\x01"
             case "XOAUTH2":
                 return f"user={self.login}\x01auth=Bearer ".encode() + self.password + b"\x01\x01"
         header = f"n,{'a=' + self.authzid if self.authzid else ''},"
@@ -68,6 +70,8 @@ class Mail:
             case "CRAM-MD5":
                 digest = hmac.new(self.password, challenge, "md5").hexdigest()
                 return f"{self.login} {digest}".encode()
+            case "OAUTHBEARER":
+                return b"\x01"
             case "XOAUTH2":
                 return b""
         if challenge.startswith(b"v="):
@@ -454,6 +458,7 @@ class Judge:
     """Judges tokens as a test says."""
 
     scope = "smtp"
+    configuration = "https://issuer.example/.well-known/openid-configuration"
 
     async def verify(self, token: Secret) -> TokenSubject | TokenInvalid:
         text = token.reveal().decode()
@@ -484,7 +489,7 @@ async def test_tokens_are_granted_or_refused_in_one_way(book: Book, login: str, 
     answer = await attempt.check_token(login, Secret(token.encode()))
     assert attempt.reason == reason
     if reason:
-        assert answer == TokenRefused(TokenProblem.INVALID, "smtp")
+        assert answer == TokenRefused(TokenProblem.INVALID, "smtp", Judge.configuration)
     else:
         assert isinstance(answer, Identity)
         assert (answer.account, answer.credential) == ("tim@example.org", TOKEN_CREDENTIAL)
@@ -501,9 +506,10 @@ async def test_an_empty_name_leaves_it_to_the_token_and_an_absent_issuer_is_no_n
     assert attempt.authcid == "tim@example.org"
     with pytest.raises(StoreUnavailable):
         await attempt.check_token("tim@example.org", Secret(b"away"))
-    identity, reason, _, client = await _log_in(authority, "XOAUTH2", "tim@example.org", b"old")
-    assert (identity, reason) == (None, "token expired")
-    assert len(client.steps) == 1
+    for mechanism in ("XOAUTH2", "OAUTHBEARER"):
+        identity, reason, _, client = await _log_in(authority, mechanism, "tim@example.org", b"old")
+        assert (identity, reason) == (None, "token expired")
+        assert len(client.steps) == 1
     authority.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import shutil
 import time
 
@@ -166,13 +167,39 @@ async def xoauth2(client: Client, name: str) -> str:
     return await client.say("") if said.startswith("334") else said
 
 
-@pytest.mark.parametrize("how", [scram, cram_md5, login, xoauth2])
+async def oauthbearer(client: Client, name: str) -> str:
+    said = await client.say(
+        f"AUTH OAUTHBEARER {encoded(f'n,a={name},{chr(1)}auth=Bearer none.of.ours{chr(1)}{chr(1)}')}"
+    )
+    return await client.say("AQ==") if said.startswith("334") else said
+
+
+async def test_whoever_asks_what_a_token_should_be_has_not_guessed(start, tmp_path):
+    keys = tmp_path / "jwks.json"
+    keys.write_bytes(jwks(Signer().public()))
+    oauth = {"issuers": [{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": keys, "scope": "smtp.send"}]}
+    auth = {"mechanisms": ["PLAIN", "OAUTHBEARER"]}
+    async with start(auth=auth, oauth=oauth, limits={"failed_logins_per_address": 3}) as server:
+        for _ in range(6):
+            client = await greeted(server)
+            said = await client.say(f"AUTH OAUTHBEARER {encoded(f'n,a={TIM},{chr(1)}auth={chr(1)}{chr(1)}')}")
+            assert json.loads(base64.b64decode(said.removeprefix("334 "))) == {
+                "status": "invalid_token",
+                "scope": "smtp.send",
+                "openid-configuration": ISSUER + ".well-known/openid-configuration",
+            }
+            assert (await client.say("AQ==")).startswith("535 5.7.8 ")
+            await client.close()
+        assert (await plain(server, TIM, SECRET))[0].startswith("235")
+
+
+@pytest.mark.parametrize("how", [scram, cram_md5, login, xoauth2, oauthbearer])
 @pytest.mark.parametrize("name", [TIM, "nobody"])
 async def test_every_mechanism_is_counted_and_locked_out(start, tmp_path, how, name):
     keys = tmp_path / "jwks.json"
     keys.write_bytes(jwks(Signer().public()))
     oauth = {"issuers": [{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": keys}]}
-    mechanisms = ["SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN", "XOAUTH2"]
+    mechanisms = ["SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"]
     async with start(auth={"mechanisms": mechanisms}, oauth=oauth, limits={"failed_logins_per_address": 4}) as server:
         for _ in range(2):
             client = await greeted(server)

@@ -19,7 +19,7 @@ from servers import Authority
 
 PASSWORD = "pass Wörd with space"
 TOKEN = "ya29." + "t" * 900
-MECHANISMS = ("XOAUTH2", "SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5")
+MECHANISMS = ("XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5")
 BOTH = pytest.mark.parametrize("tls", ["starttls", "implicit"])
 
 

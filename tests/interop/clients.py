@@ -24,7 +24,10 @@ import aiosmtplib
 from interop.exchanges import EXCHANGES
 from servers import program
 
-__all__ = ["CLIENTS", "Client", "Refused", "Submission"]
+__all__ = ["CLIENTS", "TOKENS", "Client", "Refused", "Submission"]
+
+TOKENS = ("OAUTHBEARER", "XOAUTH2")
+"""The mechanisms that take an access token for a secret."""
 
 SECONDS = 60
 
@@ -38,7 +41,7 @@ class Submission:
     """What to submit, where, and how to log in there.
 
     Args:
-        secret: the password, or the access token for XOAUTH2.
+        secret: the password, or the access token.
         message: with CRLF, not dot-stuffed.
         ca: certificate authority to trust, alone.
         folder: an empty folder for the client's files.
@@ -115,8 +118,8 @@ def swaks(it: Submission) -> None:
 
 
 def curl(it: Submission) -> None:
-    """curl; its XOAUTH2 comes without an initial response."""
-    secret = ["--oauth2-bearer", it.secret] if it.mechanism == "XOAUTH2" else []
+    """curl; its tokens come without an initial response."""
+    secret = ["--oauth2-bearer", it.secret] if it.mechanism in TOKENS else []
     run(
         [
             *(program("curl"), "--silent", "--show-error", "--ssl-reqd", "--cacert", str(it.ca)),
@@ -379,11 +382,11 @@ def aiosmtplib_client(it: Submission) -> None:
     asyncio.run(send())
 
 
-# What each has on Debian 12: its curl is built without GNU SASL, its swaks knows neither SCRAM nor XOAUTH2.
+# What each has on Debian 12: its curl is built without GNU SASL, its swaks knows neither SCRAM nor tokens.
 CLIENTS = {
     "swaks": Client(swaks, ("PLAIN", "LOGIN", "CRAM-MD5")),
-    "curl": Client(curl, ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2")),
-    "msmtp": Client(msmtp, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "XOAUTH2")),
+    "curl": Client(curl, ("PLAIN", "LOGIN", "CRAM-MD5", *TOKENS)),
+    "msmtp": Client(msmtp, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", *TOKENS)),
     "gsasl": Client(gsasl, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256")),
     "s_client": Client(s_client, tuple(EXCHANGES)),
     "smtplib": Client(smtplib_client, tuple(EXCHANGES)),

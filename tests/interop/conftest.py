@@ -11,7 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from servers import Authority, Gatepost, Postfix, postfix
+from servers import Authority, Gatepost, Postfix, free_ports, postfix
 
 ISSUER = "https://login.example.org/"
 LOGIN = "tim@sender.example"
@@ -55,13 +55,14 @@ def server(
     issuer: Issuer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gatepost]:
-    """Return a running gatepost with all five mechanisms; it hands mail to the Postfix in clear and over TLS."""
+    """Return a running gatepost with all mechanisms; it hands mail to the Postfix in clear and over TLS."""
+    only_xoauth2 = zip(("starttls", "implicit"), free_ports(2), strict=True)
     gatepost = Gatepost(
         loop=request.param,
         folder=tmp_path_factory.mktemp("gatepost"),
         authority=authority,
         auth="""\
-mechanisms = ["SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5"]
+mechanisms = ["SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5"]
 failure_delay = "100ms"
 """,
         routes=f"""\
@@ -81,7 +82,20 @@ host = "127.0.0.1"
 port = {next_hop.port}
 tls = "none"
 """,
-        tables=f"""\
+        # Its own listeners, because curl never takes it where there is OAUTHBEARER, whatever it is told.
+        tables="".join(
+            f"""\
+[[listener]]
+name = "xoauth2-{tls}"
+address = "127.0.0.1"
+port = {port}
+tls = "{tls}"
+mechanisms = ["XOAUTH2"]
+
+"""
+            for tls, port in only_xoauth2
+        )
+        + f"""\
 [[oauth.issuers]]
 issuer = "{ISSUER}"
 audience = "gatepost"

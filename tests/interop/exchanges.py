@@ -1,4 +1,4 @@
-"""The client's side of five SASL mechanisms, for clients that leave the exchange to us.
+"""The client's side of SASL mechanisms, for clients that leave the exchange to us.
 
 Each is a generator: what it yields first is the initial response, or None; then each challenge is sent to it, and it
 yields the response.  Written apart from the program's own mechanisms, so that neither can hide a mistake of the other.
@@ -50,10 +50,17 @@ def xoauth2(login: str, secret: str) -> Exchange:
     yield b""
 
 
+def oauthbearer(login: str, secret: str) -> Exchange:
+    """RFC 7628; a challenge is the reason of a no, and wants 0x01."""
+    yield f"n,a={login},\x01host=localhost\x01port=587\x01auth=Bearer {secret}\x01\x01".encode()
+    yield b"\x01"
+
+
 EXCHANGES: dict[str, Callable[[str, str], Exchange]] = {
     "PLAIN": plain,
     "LOGIN": login,
     "CRAM-MD5": cram_md5,
     "SCRAM-SHA-256": scram_sha_256,
+    "OAUTHBEARER": oauthbearer,
     "XOAUTH2": xoauth2,
 }

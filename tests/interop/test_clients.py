@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 
-from interop.clients import CLIENTS, Refused, Submission
+from interop.clients import CLIENTS, TOKENS, Refused, Submission
 from interop.conftest import LOGIN, Issuer
 from servers import Authority, Gatepost, Postfix, wait_for
 
@@ -73,8 +73,9 @@ def added_fields(received: bytes, sent: bytes) -> list[str]:
 def submission(
     server: Gatepost, authority: Authority, folder: Path, mechanism: str, tls: str, secret: str, recipient: str
 ) -> Submission:
+    usual = "submission" if tls == "starttls" else "submissions"
     return Submission(
-        port=server.starttls_port if tls == "starttls" else server.implicit_port,
+        port=server.port(f"xoauth2-{tls}" if mechanism == "XOAUTH2" else usual),
         tls=tls,
         mechanism=mechanism,
         login=LOGIN,
@@ -109,7 +110,7 @@ def test_a_message_reaches_the_next_hop_octet_for_octet(
         tmp_path,
         mechanism,
         tls,
-        issuer.token(LOGIN) if mechanism == "XOAUTH2" else secret,
+        issuer.token(LOGIN) if mechanism in TOKENS else secret,
         recipient,
     )
 
@@ -154,7 +155,7 @@ def test_a_wrong_secret_ends_in_the_clients_own_failure(
     secret: str,
     tmp_path: Path,
 ) -> None:
-    if mechanism == "XOAUTH2":
+    if mechanism in TOKENS:
         wrong = issuer.token(LOGIN, key=ECKey.generate_key("P-256", {"kid": "interop"}))
     else:
         wrong = secret[:-1] + ("a" if secret[-1] != "a" else "b")
@@ -168,17 +169,24 @@ def test_a_wrong_secret_ends_in_the_clients_own_failure(
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("mechanism", TOKENS)
 def test_an_expired_token_is_refused(
-    server: Gatepost, next_hop: Postfix, authority: Authority, issuer: Issuer, secret: str, tmp_path: Path
+    server: Gatepost,
+    next_hop: Postfix,
+    authority: Authority,
+    issuer: Issuer,
+    secret: str,
+    tmp_path: Path,
+    mechanism: str,
 ) -> None:
     token = issuer.token(LOGIN, lifetime=-600)
 
     with pytest.raises(Refused):
         CLIENTS["smtplib"].send(
-            submission(server, authority, tmp_path, "XOAUTH2", "implicit", token, f"expired@{next_hop.domain}")
+            submission(server, authority, tmp_path, mechanism, "implicit", token, f"expired@{next_hop.domain}")
         )
 
-    logged(server, "login failed", lambda line: line["mechanism"] == "XOAUTH2" and "expired" in line["reason"])
+    logged(server, "login failed", lambda line: line["mechanism"] == mechanism and "expired" in line["reason"])
 
 
 @pytest.mark.root

@@ -62,7 +62,11 @@ class _Step:
 @click.option("--from", "sender", metavar="F", help="Who it is from; the login if not given.")
 @click.option("--secret-stdin", is_flag=True, help="Read the secret from standard input; it is asked for otherwise.")
 @click.option(
-    "--mechanism", "mechanisms", multiple=True, metavar="M", help="Only this; for XOAUTH2 the secret is a token."
+    "--mechanism",
+    "mechanisms",
+    multiple=True,
+    metavar="M",
+    help="Only this; for OAUTHBEARER and XOAUTH2 the secret is a token.",
 )
 @click.option(
     "--listener", "listener_name", metavar="NAME", help="Which listener; the first for everybody if not given."

@@ -156,10 +156,11 @@ def _mechanisms(config: Config, findings: Findings) -> None:
     for key, mechanisms in places:
         if "CRAM-MD5" in mechanisms:
             findings.odd(key, "holds CRAM-MD5, which is weak; keep it only while a client needs it")
-        if "XOAUTH2" in mechanisms and not config.oauth.issuers and findings.is_written(key):
-            findings.odd(key, "holds XOAUTH2, which is not offered without an issuer; add [[oauth.issuers]]")
-    if config.oauth.issuers and "XOAUTH2" not in config.auth.mechanisms:
-        findings.odd(("oauth", "issuers"), 'have no effect; add "XOAUTH2" to [auth] mechanisms')
+        for mechanism in ("OAUTHBEARER", "XOAUTH2"):
+            if mechanism in mechanisms and not config.oauth.issuers and findings.is_written(key):
+                findings.odd(key, f"holds {mechanism}, which is not offered without an issuer; add [[oauth.issuers]]")
+    if config.oauth.issuers and {"OAUTHBEARER", "XOAUTH2"}.isdisjoint(config.auth.mechanisms):
+        findings.odd(("oauth", "issuers"), 'have no effect; add "OAUTHBEARER" and "XOAUTH2" to [auth] mechanisms')
 
 
 def _issuers(config: Config, findings: Findings) -> None:

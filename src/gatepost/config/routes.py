@@ -104,11 +104,13 @@ class SmarthostRoute(_Route):
         default=None, description="File that holds the password.", examples=["/etc/gatepost/smarthost.password"]
     )
     token: SecretField | None = Field(
-        default=None, description="OAuth access token for XOAUTH2.  Better kept in a file: token_file.", examples=["…"]
+        default=None,
+        description="OAuth access token for XOAUTH2 or OAUTHBEARER.  Better kept in a file: token_file.",
+        examples=["…"],
     )
     token_file: SecretFileField | None = Field(
         default=None,
-        description="File that holds an OAuth access token for XOAUTH2.",
+        description="File that holds an OAuth access token for XOAUTH2 or OAUTHBEARER.",
         examples=["/etc/gatepost/smarthost.token"],
     )
     connections: Whole = Field(default=20, ge=1, le=1000, description="Connections to the next hop at once.")

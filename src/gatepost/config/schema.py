@@ -54,7 +54,7 @@ __all__ = [
     "Tls",
 ]
 
-Mechanism = Literal["SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5"]
+Mechanism = Literal["SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5"]
 _Text = Annotated[str, StringConstraints(min_length=1)]
 _KIB, _MIB = 1 << 10, 1 << 20
 
@@ -126,10 +126,11 @@ class Auth(Table):
     """How clients log in."""
 
     mechanisms: tuple[Mechanism, ...] = Field(
-        default=("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2"),
+        default=("SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"),
         min_length=1,
         description="SASL mechanisms on offer, and so the verifiers that new credentials get.  Each is offered once "
-        'it can work: XOAUTH2 with an issuer.  "CRAM-MD5" is weak; add it only for clients that need it.',
+        "it can work: OAUTHBEARER and XOAUTH2 with an issuer.  "
+        '"CRAM-MD5" is weak; add it only for clients that need it.',
     )
     scram_iterations: Whole = Field(
         default=15_000, ge=4096, le=1_000_000, description="Iterations of PBKDF2 for SCRAM."
@@ -199,7 +200,7 @@ class OAuth(Table):
     """Access tokens that clients bring."""
 
     issuers: tuple[Issuer, ...] = Field(
-        default=(), description="Whose tokens are taken; XOAUTH2 is offered when there is one."
+        default=(), description="Whose tokens are taken; OAUTHBEARER and XOAUTH2 are offered when there is one."
     )
 
 

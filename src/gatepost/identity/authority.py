@@ -225,19 +225,19 @@ class LoginAttempt:
         subject = await tokens.verify(token)
         claimed = self.authcid = _prepared(authcid) if authcid else ""
         if isinstance(subject, TokenInvalid):
-            return self._refuse_token(subject.reason, subject.scope)
+            return self._refuse_token(tokens, subject.reason, subject.scope)
         login = _prepared(subject.name)
         account = await self._authority.find(login) if login else None
         # The name is compared after the look-up, and all answers are one: nobody learns who exists.
         if authcid and claimed != login:
-            return self._refuse_token("token of another login", tokens.scope)
+            return self._refuse_token(tokens, "token of another login")
         self.authcid = login
         if account is None:
-            return self._refuse_token("unknown login", tokens.scope)
+            return self._refuse_token(tokens, "unknown login")
         self.identity = account.identity(Credential(TOKEN_CREDENTIAL, subject.issuer))
         problem = why_not_account(account)
         if problem:
-            return self._refuse_token(problem, tokens.scope)
+            return self._refuse_token(tokens, problem)
         self.reason = ""
         return self.identity
 
@@ -258,9 +258,9 @@ class LoginAttempt:
         verifier = credential.verifiers[scheme]
         return self._authority.sealer.open(credential.id, scheme, verifier) if scheme == HMAC_MD5 else verifier
 
-    def _refuse_token(self, reason: str, scope: str) -> TokenRefused:
+    def _refuse_token(self, tokens: Tokens, reason: str, scope: str | None = None) -> TokenRefused:
         self.reason = reason
-        return TokenRefused(TokenProblem.INVALID, scope)
+        return TokenRefused(TokenProblem.INVALID, tokens.scope if scope is None else scope, tokens.configuration)
 
 
 def _credential(account: Account, identity: Identity) -> Credential | None:

@@ -86,6 +86,14 @@ class TokenVerifier:
             registry.max_header_length = 4096  # some issuers put a whole certificate into it
         self.scope = " ".join(dict.fromkeys(each.scope for each in issuers if each.scope))
         """What a client is told to ask for when its token does not count."""
+        # OpenID Connect Discovery §4: it stands there below each issuer; of several, a client is told none.
+        (only,) = issuers if len(issuers) == 1 else (None,)
+        self.configuration = (
+            f"{only.issuer.rstrip('/')}/.well-known/openid-configuration"
+            if only is not None and only.issuer.startswith("https://")
+            else ""
+        )
+        """Where a client that does not know the issuer finds all about it."""
 
     async def verify(self, token: Secret) -> TokenSubject | TokenInvalid:
         """Say whose *token* is.

@@ -199,8 +199,8 @@ def revoke_credential(database: Database, identifier: str, *, now: float) -> Cre
 
 def _values(restrictions: Restrictions, rules: Rules, now: float) -> dict[str, Any]:
     for mechanism in restrictions.mechanisms:
-        if mechanism == "XOAUTH2":
-            raise AccountProblem("XOAUTH2: needs no credential; the account is enough, and a token of an issuer")
+        if mechanism in {"OAUTHBEARER", "XOAUTH2"}:
+            raise AccountProblem(f"{mechanism}: needs no credential; the account is enough, and a token of an issuer")
         if mechanism not in rules.mechanisms:
             raise AccountProblem(f"{mechanism}: is not switched on; add it to mechanisms in [auth] first")
     for listener in restrictions.listeners:

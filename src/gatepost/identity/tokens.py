@@ -27,9 +27,15 @@ class TokenInvalid:
 
 
 class Tokens(Protocol):
-    """Judges access tokens."""
+    """Judges access tokens.
+
+    Attributes:
+        scope: what a client is told to ask for when its token does not count.
+        configuration: address of the OpenID configuration that it is told then; empty for none.
+    """
 
     scope: str
+    configuration: str
 
     async def verify(self, token: Secret) -> TokenSubject | TokenInvalid:
         """Say whose *token* is.  Raises `StoreUnavailable` when its issuer cannot be asked and must be."""

@@ -43,7 +43,7 @@ class NextHop:
         context: what is asked of its certificate; None with `TlsMode.NONE`.
         login: name to log in with; empty for no login.
         password: for PLAIN, LOGIN, CRAM-MD5 and SCRAM.
-        token: access token for XOAUTH2.
+        token: access token for XOAUTH2 or OAUTHBEARER.
         timeouts: how long it may take.
     """
 

@@ -58,7 +58,7 @@ class SmartHost:
         ca_file: certificates to trust instead of the system's, as PEM.
         login: name to log in with; empty for no login.  Never sent without TLS.
         password: for SCRAM-SHA-256, PLAIN, LOGIN and CRAM-MD5.
-        token: access token for XOAUTH2.
+        token: access token for XOAUTH2 or OAUTHBEARER.
         timeouts: how long the next hop may take.
         connections: connections at once.
         idle_seconds: how long an unused connection is kept.

@@ -30,6 +30,7 @@ __all__ = [
     "LOGIN",
     "MAXIMUM_ITERATIONS",
     "MECHANISMS",
+    "OAUTHBEARER",
     "PLAIN",
     "SCRAM_SHA_256",
     "XOAUTH2",
@@ -59,8 +60,8 @@ class Credentials:
 
     Args:
         authcid: login.
-        password: for all but XOAUTH2.
-        token: access token, for XOAUTH2.
+        password: for all that take no token.
+        token: access token, for XOAUTH2 and OAUTHBEARER.
         authzid: whom to act as, where the mechanism has it; empty for ourselves.
     """
 
@@ -220,23 +221,38 @@ def _scram_sha_256(credentials: Credentials, nonce: str) -> Conversation:
     yield Response(b"", may_succeed=True, is_server_proven=True)
 
 
-def _xoauth2(credentials: Credentials, _nonce: str) -> Conversation:
+def _token(credentials: Credentials) -> bytes:
     token = credentials.token.reveal() if credentials.token else b""
-    authcid = credentials.authcid.encode()
-    if not authcid or not token or b"\x01" in authcid + token:
+    if not credentials.authcid or not token or b"\x01" in credentials.authcid.encode() + token:
         raise Malformed("a login and a token are needed, without 0x01")
+    return token
+
+
+def _oauthbearer(credentials: Credentials, _nonce: str) -> Conversation:
+    token = _token(credentials)
+    # RFC 7628 §3.1: the login stands where an authzid does; there is no other place for it.
+    name = print_saslname(saslprep(credentials.authzid or credentials.authcid)).encode()
+    yield Response(b"n,a=" + name + b",\x01auth=Bearer " + token + b"\x01\x01", may_succeed=True)
+    # RFC 7628 §3.2.3: a challenge is JSON that says what is wrong with the token; after 0x01 comes the "no".
+    yield Response(b"\x01")
+
+
+def _xoauth2(credentials: Credentials, _nonce: str) -> Conversation:
+    token = _token(credentials)
+    authcid = credentials.authcid.encode()
     yield Response(b"user=" + authcid + b"\x01auth=Bearer " + token + b"\x01\x01", may_succeed=True)
     # A challenge is JSON that says what is wrong with the token; after an empty line comes the "no".
     yield Response(b"")
 
 
+OAUTHBEARER = ClientMechanism("OAUTHBEARER", _oauthbearer, takes_token=True)
 XOAUTH2 = ClientMechanism("XOAUTH2", _xoauth2, takes_token=True)
 SCRAM_SHA_256 = ClientMechanism("SCRAM-SHA-256", _scram_sha_256, is_slow=True)
 PLAIN = ClientMechanism("PLAIN", _plain)
 LOGIN = ClientMechanism("LOGIN", _login)
 CRAM_MD5 = ClientMechanism("CRAM-MD5", _cram_md5)
 
-MECHANISMS: Final = (XOAUTH2, SCRAM_SHA_256, PLAIN, LOGIN, CRAM_MD5)
+MECHANISMS: Final = (XOAUTH2, OAUTHBEARER, SCRAM_SHA_256, PLAIN, LOGIN, CRAM_MD5)
 """What we can do, best first: all of it goes through verified TLS, so CRAM-MD5 has nothing to hide and comes last."""
 
 

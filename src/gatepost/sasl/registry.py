@@ -14,14 +14,14 @@ from typing import Final
 from gatepost.sasl.cram_md5 import CRAM_MD5
 from gatepost.sasl.login import LOGIN
 from gatepost.sasl.mechanism import Mechanism, Needs
-from gatepost.sasl.oauth import XOAUTH2
+from gatepost.sasl.oauth import OAUTHBEARER, XOAUTH2
 from gatepost.sasl.plain import PLAIN
 from gatepost.sasl.scram import SCRAM_SHA_256
 
 __all__ = ["MECHANISMS", "NAMES", "default_names", "find"]
 
 MECHANISMS: Final[Mapping[str, Mechanism]] = MappingProxyType(
-    {each.name: each for each in (SCRAM_SHA_256, PLAIN, LOGIN, XOAUTH2, CRAM_MD5)}
+    {each.name: each for each in (SCRAM_SHA_256, PLAIN, LOGIN, OAUTHBEARER, XOAUTH2, CRAM_MD5)}
 )
 
 NAMES: Final = tuple(MECHANISMS)

@@ -112,10 +112,17 @@ class TokenProblem(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class TokenRefused:
-    """A token is not good; *scope* is what one would need, for the client to ask its issuer."""
+    """A token is not good.
+
+    Args:
+        problem: what is wrong with it.
+        scope: what one would need, for the client to ask its issuer.
+        configuration: address of the issuer's OpenID configuration, for a client that does not know its issuer.
+    """
 
     problem: TokenProblem
     scope: str = ""
+    configuration: str = ""
 
 
 Step = Challenge | CheckPassword | FetchSecret | CheckToken

@@ -74,7 +74,8 @@ class Guard:
 
     async def check_token(self, authcid: str, token: Secret) -> Identity | TokenRefused:
         """Judge an access token.  Raises `NotJudged`, `StoreUnavailable`."""
-        await self._ask(_prepared(authcid))
+        if token:  # whoever brings none asks what it should be, and guesses nothing
+            await self._ask(_prepared(authcid))
         return await self._attempt.check_token(authcid, token)
 
     async def failed(self) -> None:

@@ -38,7 +38,7 @@ def test_defaults_are_those_of_a_submission_server(tmp_path: Path) -> None:
         ("submission", "*", 587, "starttls"),
         ("submissions", "*", 465, "implicit"),
     ]
-    assert config.auth.mechanisms == ("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2")
+    assert config.auth.mechanisms == ("SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2")
     assert config.state_dir == Path("/var/lib/gatepost")
     assert config.secret_key_file == Path("/var/lib/gatepost/secret.key")
     assert [store.path for store in config.store] == [Path("/var/lib/gatepost/accounts.db")]

@@ -175,6 +175,16 @@ async def test_a_scope_that_is_needed_must_be_there(claims: dict[str, Any], coun
         assert found == TokenInvalid("token without the scope that is needed", "smtp.send")
 
 
+async def test_clients_are_told_where_the_only_issuer_says_all_about_itself() -> None:
+    def told(*issuers: str) -> str:
+        keys = cast("KeySource", None)
+        return TokenVerifier([Issuer(each, AUDIENCE, keys) for each in issuers], _CLOCK).configuration
+
+    assert told("https://login.example.org/") == "https://login.example.org/.well-known/openid-configuration"
+    assert told("https://a.example/realms/b") == "https://a.example/realms/b/.well-known/openid-configuration"
+    assert told("https://a.example", "https://b.example") == told("http://a.example") == told("a name") == told() == ""
+
+
 @pytest.mark.parametrize("issuer", ["https://login.microsoftonline.com/common/v2.0", "https://x/{tenantid}/", ""])
 async def test_issuers_that_speak_for_everybody_are_refused(issuer: str) -> None:
     with pytest.raises(ConfigError):

@@ -11,7 +11,7 @@ from gatepost.sasl.registry import MECHANISMS, NAMES, default_names, find
 
 
 def test_the_order_of_preference_puts_proofs_first_and_cram_md5_last():
-    assert NAMES == ("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2", "CRAM-MD5")
+    assert NAMES == ("SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5")
     assert tuple(MECHANISMS) == NAMES
 
 
@@ -22,8 +22,8 @@ def test_names_have_the_form_of_sasl_names_and_stand_for_their_mechanism():
         assert re.fullmatch(r"[A-Z0-9\-_]{1,20}", name)
 
 
-def test_cram_md5_is_on_only_when_asked_for_and_xoauth2_only_with_an_issuer():
-    assert default_names(has_issuer=True) == ("SCRAM-SHA-256", "PLAIN", "LOGIN", "XOAUTH2")
+def test_cram_md5_is_on_only_when_asked_for_and_tokens_are_taken_only_with_an_issuer():
+    assert default_names(has_issuer=True) == ("SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2")
     assert default_names(has_issuer=False) == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
 
 

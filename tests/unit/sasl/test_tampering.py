@@ -122,6 +122,13 @@ def says_the_same(name: str, wire: Wire, outcome: Granted) -> bool:
             fields = dict(field.split(b"=", 1) for field in came[0].removesuffix(b"\x01\x01").split(b"\x01"))
             bearer, token = fields[b"auth"].split()
             return same_name(fields[b"user"]) and bearer.lower() == b"bearer" and token.decode() == TOKEN
+        case "OAUTHBEARER":
+            header, *pairs = came[0].removesuffix(b"\x01\x01").split(b"\x01")
+            flag, authzid, end = header.split(b",")
+            name = authzid.removeprefix(b"a=").replace(b"=2C", b",").replace(b"=3D", b"=")
+            bearer, token = dict(pair.split(b"=", 1) for pair in pairs)[b"auth"].split()
+            said = flag in {b"n", b"y"} and not end and same_name(name) and prepare_name(NAME) == outcome.authzid
+            return said and bearer.lower() == b"bearer" and token.decode() == TOKEN
         case _:
             return False
 
