@@ -142,7 +142,7 @@ class Worker:
         """
         config = self.config
         self._keys: Keys = load_keys(config.secret_key_file)
-        self.authority: Authority = parts.authority(config, self._keys, self.clock)
+        self.authority: Authority = parts.authority(config, self._keys, self.clock, self.emit)
         await self.authority.refresh()
         self._routes = parts.routes(config)
         self.router = Router(self._routes.values())
@@ -293,7 +293,7 @@ class Worker:
             [(each.name, each.mechanisms) for each in old.listener],
         ):
             return self.authority
-        authority = parts.authority(config, self._keys, self.clock)
+        authority = parts.authority(config, self._keys, self.clock, self.emit)
         try:
             await authority.refresh()
             if authority.away:

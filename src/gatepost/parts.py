@@ -77,7 +77,7 @@ def bring_stores_up(config: schema.Config) -> None:
                 raise ConfigError(f"{store.path}: the accounts database cannot be brought up to date; see above")
 
 
-def authority(config: schema.Config, keys: Keys, clock: Clock) -> Authority:
+def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) -> Authority:
     """Open the stores.
 
     Raises:
@@ -99,6 +99,7 @@ def authority(config: schema.Config, keys: Keys, clock: Clock) -> Authority:
         iterations=auth.scram_iterations,
         argon2=Argon2(memory_bytes=auth.argon2.memory_bytes, passes=auth.argon2.passes, lanes=auth.argon2.lanes),
         tokens=tokens,
+        emit=emit,
     )
 
 

@@ -19,11 +19,13 @@ from gatepost.identity.passwords import Passwords
 from gatepost.identity.sealing import Sealer
 from gatepost.identity.secret import is_mistyped
 from gatepost.identity.store import HMAC_MD5, Account, Credential, Store, Work
+from gatepost.identity.stores.order import Found, StoresInOrder
 from gatepost.identity.tokens import TokenInvalid, Tokens
 from gatepost.identity.verifiers import Argon2, check_of
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Identity, Secret
 from gatepost.model.peer import Peer
+from gatepost.observe.events import Event
 from gatepost.sasl.mechanism import Mechanism
 from gatepost.sasl.prepare import prepare_name
 from gatepost.sasl.steps import Candidate, Held, TokenProblem, TokenRefused
@@ -49,6 +51,7 @@ class Authority:
         iterations: SCRAM iteration count of new records.
         argon2: cost of argon2id for new hashes.
         tokens: judges access tokens; None where no issuer is configured.
+        emit: hears that a store is away, and that it is back.
     """
 
     def __init__(
@@ -62,16 +65,17 @@ class Authority:
         iterations: int = 15_000,
         argon2: Argon2 | None = None,
         tokens: Tokens | None = None,
+        emit: Callable[[Event], None] | None = None,
     ) -> None:
         self.passwords = passwords
         self.clock = clock
         self.tokens = tokens
         self.sealer = Sealer(keys)
-        self._stores = tuple(stores)
+        self._stores = StoresInOrder(stores, emit)
         self._decoys = Decoys(keys)
         self._iterations = iterations
         self._argon2 = argon2 or Argon2()
-        self._offer = Offer(stores, clock, mechanisms, has_tokens=tokens is not None)
+        self._offer = Offer(self._stores, clock, mechanisms, has_tokens=tokens is not None)
         self._is_closed = False
 
     def offered(self, listener: str) -> tuple[Mechanism, ...]:
@@ -85,7 +89,7 @@ class Authority:
     @property
     def away(self) -> tuple[str, ...]:
         """Names of the stores that could not be looked at."""
-        return self._offer.away
+        return self._stores.away
 
     async def refresh(self) -> None:
         """Notice what has changed in the stores; once before the first session."""
@@ -132,16 +136,15 @@ class Authority:
         """Let go of stores and threads."""
         self._is_closed = True
         self.passwords.close()
-        for store in self._stores:
-            store.close()
+        self._stores.close()
 
     async def find(self, login: str) -> Account | None:
         """Return the account with that prepared name.  Raises `StoreUnavailable`."""
-        for store in self._stores:
-            account = await store.find(login)
-            if account is not None:
-                return account
-        return None
+        return await self._stores.find(login)
+
+    async def look(self, login: str, password: Secret | None = None) -> Found:
+        """Look a prepared name up; its store may check the *password* itself.  Raises `StoreUnavailable`."""
+        return await self._stores.look(login, password)
 
     def decoy_account(self, login: str) -> Account:
         """Return what stands in for an account that does not exist."""
@@ -169,9 +172,21 @@ class LoginAttempt:
         reason: why the last answer was a no; empty otherwise.
         doomed: why a decoy was handed out, so that the exchange can only end in a no; nobody may notice before its end.
         identity: who was found, even when they were then refused, for the log.
+        doubt: which stores were away when the name was looked up: a no must be left open then.
+        is_judged: whether a no would be one of the name's own store.
     """
 
-    __slots__ = ("_authority", "_mechanism", "_peer", "authcid", "doomed", "identity", "reason")
+    __slots__ = (
+        "_authority",
+        "_mechanism",
+        "_peer",
+        "authcid",
+        "doomed",
+        "doubt",
+        "identity",
+        "is_judged",
+        "reason",
+    )
 
     def __init__(self, authority: Authority, peer: Peer, mechanism: str) -> None:
         self._authority = authority
@@ -180,16 +195,23 @@ class LoginAttempt:
         self.authcid = ""
         self.reason = ""
         self.doomed = ""
+        self.doubt = ""
+        self.is_judged = True
         self.identity: Identity | None = None
 
     async def check_password(self, authcid: str, password: Secret) -> Identity | None:
         """Return whose password it is.  Raises `StoreUnavailable`, `Malformed`."""
-        account = await self._look_up(authcid)
-        checked = account or self._authority.decoy_account(self.authcid)
-        if not check_of(checked).all:
-            decoy = self._authority.decoy_credential(checked)
-            checked = dataclasses.replace(checked, credentials=(decoy,))
-        credential = await self._authority.passwords.find(checked, password)
+        self.authcid = prepare_name(authcid)
+        found = self._note(await self._authority.look(self.authcid, password))
+        account = found.account
+        if found.is_checked:
+            credential = found.opened
+        else:
+            checked = account or self._authority.decoy_account(self.authcid)
+            if not check_of(checked).all:
+                decoy = self._authority.decoy_credential(checked)
+                checked = dataclasses.replace(checked, credentials=(decoy,))
+            credential = await self._authority.passwords.find(checked, password)
         if account is None:
             self.reason = "unknown login"
         elif credential is None or credential.id == DECOY:
@@ -202,7 +224,8 @@ class LoginAttempt:
 
     async def fetch_secret(self, authcid: str, scheme: str) -> Held:
         """Return what the stores hold for a name, or a decoy.  Raises `StoreUnavailable`, `Malformed`."""
-        account = await self._look_up(authcid)
+        self.authcid = prepare_name(authcid)
+        account = self._note(await self._authority.look(self.authcid)).account
         self.doomed = "unknown login" if account is None else ""
         candidates: dict[Secret, Candidate] = {}
         for credential in account.credentials if account else ():
@@ -227,7 +250,7 @@ class LoginAttempt:
         if isinstance(subject, TokenInvalid):
             return self._refuse_token(tokens, subject.reason, subject.scope)
         login = _prepared(subject.name)
-        account = await self._authority.find(login) if login else None
+        account = self._note(await self._authority.look(login)).account if login else None
         # The name is compared after the look-up, and all answers are one: nobody learns who exists.
         if authcid and claimed != login:
             return self._refuse_token(tokens, "token of another login")
@@ -250,9 +273,10 @@ class LoginAttempt:
             self.reason = "may not act as another login"
         return None if self.reason else self.identity
 
-    async def _look_up(self, authcid: str) -> Account | None:
-        self.authcid = prepare_name(authcid)
-        return await self._authority.find(self.authcid)
+    def _note(self, found: Found) -> Found:
+        self.doubt = found.doubt
+        self.is_judged = found.account is not None or not found.doubt
+        return found
 
     def _open(self, credential: Credential, scheme: str) -> Secret:
         verifier = credential.verifiers[scheme]

@@ -7,12 +7,12 @@ clients that prefer it rarely fall back to another.  With no credential at all e
 from __future__ import annotations
 
 import collections
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from gatepost.errors import StoreUnavailable
-from gatepost.identity.store import HMAC_MD5, SCRAM_SHA_256, Store, Survey, Work
+from gatepost.identity.store import HMAC_MD5, SCRAM_SHA_256, Survey, Work
+from gatepost.identity.stores.order import StoresInOrder
 from gatepost.model.clock import Clock
 from gatepost.sasl.mechanism import Mechanism, Needs
 
@@ -21,8 +21,6 @@ __all__ = ["Offer"]
 T = TypeVar("T")
 
 _SCHEMES: Final = {Needs.SCRAM_SHA_256: SCRAM_SHA_256, Needs.HMAC_MD5: HMAC_MD5}  # those in `MECHANISM_SCHEMES`
-
-_log = logging.getLogger("gatepost.identity")
 
 
 class Offer:
@@ -41,20 +39,19 @@ class Offer:
 
     def __init__(
         self,
-        stores: Sequence[Store],
+        stores: StoresInOrder,
         clock: Clock,
         mechanisms: Mapping[str, Sequence[Mechanism]],
         *,
         has_tokens: bool,
     ) -> None:
-        self._stores = tuple(stores)
+        self._stores = stores
         self._clock = clock
         self._mechanisms = {
             listener: tuple(each for each in those if has_tokens or each.needs is not Needs.TOKEN)
             for listener, those in mechanisms.items()
         }
         self._surveys: dict[int, Survey] = {}
-        self._away: set[int] = set()
         self._offered = self._mechanisms
         self.iterations: Mapping[int, int] = {}
         self.work: Mapping[Work, int] = {}
@@ -62,11 +59,6 @@ class Offer:
     def on(self, listener: str) -> tuple[Mechanism, ...]:
         """Return what is on offer on *listener*."""
         return self._offered.get(listener, ())
-
-    @property
-    def away(self) -> tuple[str, ...]:
-        """Names of the stores that could not be looked at."""
-        return tuple(self._stores[number].name for number in sorted(self._away))
 
     async def refresh(self) -> bool:
         """Look at the stores that have changed; what was known of one that is away holds on.
@@ -84,13 +76,9 @@ class Offer:
                     self._surveys[number] = await store.survey(now)
                     looked = True
             except StoreUnavailable as error:
-                if number not in self._away:
-                    _log.warning("store away", extra={"store": store.name, "problem": str(error)})
-                self._away.add(number)
+                self._stores.is_away(number, error)
             else:
-                if number in self._away:
-                    _log.info("store back", extra={"store": store.name})
-                self._away.discard(number)
+                self._stores.is_back(number)
         if looked:
             self._settle()
         return changed

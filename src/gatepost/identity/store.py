@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from gatepost.model.identity import Identity, Secret, SenderPattern
 
@@ -19,7 +19,9 @@ __all__ = [
     "MECHANISM_SCHEMES",
     "SCRAM_SHA_256",
     "Account",
+    "Checked",
     "Credential",
+    "PasswordStore",
     "Store",
     "Survey",
     "Work",
@@ -153,4 +155,20 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of what is open."""
+        ...
+
+
+class Checked(NamedTuple):
+    """Whose a name is, and which of their credentials a password opened; None if it opened none."""
+
+    account: Account
+    credential: Credential | None
+
+
+@runtime_checkable
+class PasswordStore(Store, Protocol):
+    """A store that gives no verifiers away, and checks passwords itself."""
+
+    async def check(self, login: str, password: Secret) -> Checked | None:
+        """Check the password, as it came over the wire, of a prepared name; None if nobody has that name."""
         ...

@@ -12,6 +12,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
     ├── BounceQueued, BounceDropped
     ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
+    ├── StoreAway, StoreBack, StoreOutdated
     ├── MessageChanged, MessageDropped, RouteChanged
     └── AuditTroubled, AuditResumed
 """
@@ -31,6 +32,9 @@ from gatepost.observe.node_events import (
     ServerStopped,
     SpoolTroubled,
     StateTroubled,
+    StoreAway,
+    StoreBack,
+    StoreOutdated,
     WorkerLost,
     WorkerStarted,
     WorkerStopped,
@@ -85,6 +89,9 @@ __all__ = [
     "SessionRevoked",
     "SpoolTroubled",
     "StateTroubled",
+    "StoreAway",
+    "StoreBack",
+    "StoreOutdated",
     "WorkerLost",
     "WorkerStarted",
     "WorkerStopped",

@@ -33,6 +33,8 @@ from gatepost.observe.events import (
     SessionRevoked,
     SpoolTroubled,
     StateTroubled,
+    StoreAway,
+    StoreOutdated,
     WorkerLost,
 )
 from gatepost.observe.family import Family
@@ -271,6 +273,14 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "How often what the workers share could not be written or read.",
         (),
         {StateTroubled: _nothing},
+    ),
+    Family(
+        "gatepost_identity_troubles_total",
+        "counter",
+        "How often a credential store was away, or was changed into something that cannot be used.  trouble: away, "
+        "outdated.",
+        ("trouble",),
+        {StoreAway: lambda _event: ("away",), StoreOutdated: lambda _event: ("outdated",)},
     ),
     Family(
         "gatepost_app_reloads_total",

@@ -16,6 +16,9 @@ __all__ = [
     "ServerStopped",
     "SpoolTroubled",
     "StateTroubled",
+    "StoreAway",
+    "StoreBack",
+    "StoreOutdated",
     "WorkerLost",
     "WorkerStarted",
     "WorkerStopped",
@@ -121,4 +124,32 @@ class StateTroubled(Event):
 
     name: ClassVar[str] = "state troubled"
     level: ClassVar[Level] = "error"
+    reason: str
+
+
+@value(frozen=True, slots=True)
+class StoreAway(Event):
+    """A credential store cannot be asked: logins that hang on it are told to try later."""
+
+    name: ClassVar[str] = "store away"
+    level: ClassVar[Level] = "warning"
+    store: str
+    reason: str
+
+
+@value(frozen=True, slots=True)
+class StoreBack(Event):
+    """A credential store can be asked again."""
+
+    name: ClassVar[str] = "store back"
+    store: str
+
+
+@value(frozen=True, slots=True)
+class StoreOutdated(Event):
+    """A credential store was changed into something that cannot be used: what it held before goes on."""
+
+    name: ClassVar[str] = "store outdated"
+    level: ClassVar[Level] = "error"
+    store: str
     reason: str

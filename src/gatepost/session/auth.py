@@ -61,12 +61,16 @@ class Attempt(Answers, Protocol):
         reason: why the last answer was a no; empty otherwise.
         doomed: why a decoy was handed out, so that the exchange can only end in a no; nobody may notice before its end.
         identity: who was found, even when they were then refused, for the log.
+        doubt: which stores were away when the name was looked up: a no must be left open then.
+        is_judged: whether a no would be one of the name's own store.
     """
 
     authcid: str
     reason: str
     doomed: str
     identity: Identity | None
+    doubt: str
+    is_judged: bool
 
     async def admit(self, identity: Identity, authzid: str) -> Identity | None:
         """After the proof: may this identity log in here, now, this way, as *authzid*?  None is a no, with `reason`."""

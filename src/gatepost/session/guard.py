@@ -80,7 +80,7 @@ class Guard:
 
     async def failed(self) -> None:
         """Count it, if anything was judged."""
-        if self._guess is not None:
+        if self._guess is not None and self._attempt.is_judged:
             await self._guess.failed()
 
     async def succeeded(self) -> None:

@@ -182,6 +182,9 @@ async def _fail(
     reason: str,
 ) -> None:
     """Say no, at the moment at which every no is said."""
+    if attempt.doubt and reply is replies.AUTH_FAILED:
+        # RFC 4954 §6: 454 is for a temporary trouble: who is unknown may be known to the store that is away.
+        reply, reason = replies.AUTH_UNAVAILABLE, f"{reason}; {attempt.doubt}"
     try:
         # Counted before the client hears of it, also when it has gone.
         await guard.failed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,7 +13,9 @@ from gatepost.identity.authority import Authority
 from gatepost.identity.offer import Offer
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
 from gatepost.identity.store import HMAC_MD5, MECHANISM_SCHEMES, SCRAM_SHA_256, Account, Survey, Work
+from gatepost.identity.stores.order import StoresInOrder
 from gatepost.model.identity import Secret
+from gatepost.observe.events import Event, StoreAway, StoreBack
 from gatepost.sasl.registry import MECHANISMS
 from gatepost.state.keys import Keys
 from identities import ALL, Clock
@@ -50,9 +52,14 @@ class Stand:
         """Nothing is open."""
 
 
-def _offer(*stores: Stand, clock: Clock | None = None, has_tokens: bool = True) -> Offer:
+def _offer(
+    *stores: Stand,
+    clock: Clock | None = None,
+    has_tokens: bool = True,
+    emit: Callable[[Event], None] | None = None,
+) -> Offer:
     on = {name: [MECHANISMS[each] for each in ALL] for name in ("submission", "devices")}
-    return Offer(stores, clock or Clock(), on, has_tokens=has_tokens)
+    return Offer(StoresInOrder(stores, emit), clock or Clock(), on, has_tokens=has_tokens)
 
 
 def _names(offer: Offer, listener: str = "submission") -> list[str]:
@@ -106,10 +113,10 @@ async def test_a_store_is_looked_at_again_when_it_has_changed_or_something_expir
     assert store.surveys == 3
 
 
-async def test_while_a_store_is_away_what_was_known_holds(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "gatepost.identity")
+async def test_while_a_store_is_away_what_was_known_holds() -> None:
+    told: list[Event] = []
     store = Stand(now=Survey({SCRAM_SHA_256: _EVERYWHERE}))
-    offer = _offer(store)
+    offer = _offer(store, emit=told.append)
     await offer.refresh()
     store.away = True
     for _ in range(3):
@@ -118,7 +125,7 @@ async def test_while_a_store_is_away_what_was_known_holds(caplog: pytest.LogCapt
     store.away, store.changed, store.now = False, True, Survey()
     await offer.refresh()
     assert "SCRAM-SHA-256" in _names(offer)
-    assert [each.getMessage() for each in caplog.records] == ["store away", "store back"]
+    assert told == [StoreAway("stand", "gone fishing"), StoreBack("stand")]
 
 
 async def test_counts_of_all_stores_are_added() -> None:
