@@ -42,7 +42,9 @@ class Caller:
         try:
             with reachable(path) as address:
                 self._socket.connect(address)
-            self._socket.sendall(encode(request))
+            # Who hung up already may have said why, and that is still to be read.
+            with contextlib.suppress(BrokenPipeError):
+                self._socket.sendall(encode(request))
         except OSError as error:
             self._socket.close()
             raise self._silent(error) from None
