@@ -152,6 +152,8 @@ class Worker:
         self._make_listeners()
         self._watch(self.authority.watch(self._end_revoked), "stores")
         self._watch(self.state.run(), "state")
+        self._retirement = parts.retirement(config, self.clock, self.emit)
+        self._watch(self._retirement.run(), "retirement")
         for queue in self.queues:
             self._watch(queue.scheduler.run(), f"queue {queue.number}")
         for listener in self.listeners:
@@ -263,6 +265,7 @@ class Worker:
         load_pairs(self._context, pairs, minimum_version=config.tls.minimum_version)
         # From here on nothing can fail.
         self.state.guesses.adapt(parts.login_limits(config))
+        self._retirement.adapt(*parts.ending(config))
         old_routes, self._routes, self.config = self._routes, routes, config
         self.router = Router(routes.values())
         for queue in self.queues:

@@ -9,11 +9,13 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import ConfigError
 from gatepost.identity.authority import Authority
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
+from gatepost.identity.retirement import Retirement
 from gatepost.identity.stores.sqlite import SqliteStore, is_current
 from gatepost.identity.verifiers import Argon2
 from gatepost.listener.listener import bind
@@ -24,7 +26,7 @@ from gatepost.policy.chain import Chain
 from gatepost.policy.null_sender import NullSender
 from gatepost.policy.policy import Policy
 from gatepost.policy.quota import Quota, RecipientQuota
-from gatepost.policy.recipient import RecipientLimit
+from gatepost.policy.recipient import AllowedRecipients, RecipientLimit
 from gatepost.policy.sender import HeaderFrom, OwnSender
 from gatepost.policy.size import DeclaredSize
 from gatepost.queue.limits import Limits as QueueLimits
@@ -38,7 +40,7 @@ from gatepost.session.data import ContentLimits
 from gatepost.session.service import Limits
 from gatepost.state.counters import Counters
 from gatepost.state.keys import Keys
-from gatepost.state.node import NodeState
+from gatepost.state.node import STATE_FILE, NodeState
 from gatepost.state.subjects import LoginLimits
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ __all__ = [
     "authority",
     "bring_stores_up",
     "connection_limits",
+    "ending",
     "key_pairs",
     "login_limits",
     "networks",
@@ -57,6 +60,7 @@ __all__ = [
     "open_sockets",
     "policies",
     "queue_limits",
+    "retirement",
     "routes",
     "schedule",
     "session_limits",
@@ -103,6 +107,18 @@ def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) ->
     )
 
 
+def retirement(config: schema.Config, clock: Clock, emit: Emitter) -> Retirement:
+    """Return what looks after credentials whose time is nearly over."""
+    paths, warning = ending(config)
+    return Retirement(paths, config.state_dir / STATE_FILE, warning, clock, emit)
+
+
+def ending(config: schema.Config) -> tuple[Sequence[Path], float]:
+    """Return the accounts databases that are looked after, and how long before its end a credential is warned of."""
+    paths = [each.path for each in config.store if each.type == "sqlite"]
+    return paths, config.auth.expiry_warning.total_seconds()
+
+
 def _token_verifier(config: schema.Config, clock: Clock) -> TokenVerifier | None:
     if not config.oauth.issuers:
         return None  # without what reads tokens a worker is some MiB smaller
@@ -130,6 +146,7 @@ def policies(config: schema.Config, counters: Counters) -> Chain:
             OwnSender(detail_separator=separator),
             NullSender(allow=policy.null_sender == "allow"),
             DeclaredSize(config.limits.message_bytes),
+            AllowedRecipients(),
             RecipientLimit(config.limits.recipients),
             HeaderFrom(detail_separator=separator),
             *_quotas(config, counters),
@@ -141,8 +158,6 @@ def _quotas(config: schema.Config, counters: Counters) -> list[Policy]:
     a_day, a_minute = config.limits.recipients_per_day, config.limits.messages_per_minute
     if a_minute is None:
         a_minute = math.ceil(a_day / 2)
-    if not a_day and not a_minute:
-        return []
     return [RecipientQuota(counters, a_day, a_minute), Quota(counters, a_day, a_minute)]
 
 

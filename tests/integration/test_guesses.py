@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from gatepost.errors import StateUnavailable
 from gatepost.observe.events import StateTroubled
+from gatepost.state import guess_rows
 from gatepost.state import guesses as guesses_module
 from gatepost.state import slots as slots_module
 from gatepost.state.guesses import Guess, LockedOut
@@ -138,7 +139,7 @@ async def test_a_clock_that_was_wrong_locks_nobody_out_for_long(tmp_path):
 
 
 async def test_more_is_not_kept_than_there_is_room_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(guesses_module, "_ROW_LIMIT", 50)
+    monkeypatch.setattr(guess_rows, "_ROW_LIMIT", 50)
     async with workers(tmp_path, LoginLimits()) as (one,):
         for number in range(60):
             await one.fail(login=f"user{number}")

@@ -15,12 +15,14 @@ import pytest
 
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.accounts import add_account, remove_account, set_state
-from gatepost.identity.credentials import list_credentials, revoke_credential
+from gatepost.identity.credentials import Rules, list_credentials, revoke_credential
 from gatepost.identity.database import Database
+from gatepost.identity.rotation import expire_credential, rotate_credential
 from gatepost.model.identity import Secret
 from gatepost.observe.events import LoginFailed, MessageAccepted, SessionClosed, SessionRevoked
 from gatepost.sasl.client import SCRAM_SHA_256, Credentials
 from gatepost.spool.incoming import SqliteIncoming
+from gatepost.state.keys import load_keys
 from gatepost.testing import RunningServer
 from integration.client import Client, connect, log_in
 from integration.conftest import MECHANISMS
@@ -43,6 +45,21 @@ def revoke(server: RunningServer) -> None:
 
 def disable(server: RunningServer) -> None:
     set_state(accounts(server), LOGIN, active=False, reason="left the company")
+
+
+def suspend(server: RunningServer) -> None:
+    set_state(accounts(server), LOGIN, active=True, reason="on holiday", suspended_until=time.time() + 3600)
+
+
+def end_now(server: RunningServer) -> None:
+    [row] = list_credentials(accounts(server), LOGIN)
+    expire_credential(accounts(server), row.id, time.time(), now=time.time())
+
+
+def rotate(server: RunningServer) -> None:
+    [row] = list_credentials(accounts(server), LOGIN)
+    keys = load_keys(server.worker.config.secret_key_file)
+    rotate_credential(accounts(server), keys, Rules(MECHANISMS), row.id, now=time.time(), overlap=0.0)
 
 
 def remove(server: RunningServer) -> None:
@@ -77,8 +94,24 @@ async def does_end(client: Client, seconds: float = 5.0) -> None:
         (rule("networks", '["192.0.2.0/24"]'), "credential not for network of 127.0.0.1"),
         (rule("mechanisms", '["SCRAM-SHA-256"]'), "credential not for mechanism PLAIN"),
         (rule("expires", 1.0), "credential expired"),
+        (rule("not_before", 1e12), "credential not valid yet"),
+        (suspend, "account suspended: on holiday"),
+        (end_now, "credential expired"),
+        (rotate, "credential expired"),
     ],
-    ids=["revoked", "disabled", "removed", "listener", "network", "mechanism", "expired"],
+    ids=[
+        "revoked",
+        "disabled",
+        "removed",
+        "listener",
+        "network",
+        "mechanism",
+        "expired",
+        "pending",
+        "suspended",
+        "ended",
+        "rotated",
+    ],
 )
 async def test_an_idle_session_ends(start, change, reason):
     async with start() as server:

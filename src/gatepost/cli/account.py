@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +10,25 @@ import click
 from gatepost.cli.lockout import failures, unlock
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import print_row, print_rows, remark
+from gatepost.cli.times import MOMENT, utc
 
 if TYPE_CHECKING:
     from gatepost.config.schema import Config
     from gatepost.identity.accounts import AccountRow
     from gatepost.identity.database import Database
 
-__all__ = ["account", "has_accounts", "listener_mechanisms", "open_accounts", "remark_on_withheld", "utc"]
+__all__ = ["account", "has_accounts", "listener_mechanisms", "open_accounts", "remark_on_withheld"]
 
 _COLUMNS = (
     "login",
     "state",
+    "suspended_until",
     "reason",
     "senders",
     "max_message_bytes",
     "max_recipients",
     "null_sender",
+    "contact",
     "credentials",
     "created",
 )
@@ -47,6 +49,7 @@ for _verb in (failures, unlock):
 @click.option("--max-message-bytes", type=click.IntRange(min=1), metavar="N", help="Largest message.")
 @click.option("--max-recipients", type=click.IntRange(min=1), metavar="N", help="Recipients of one message.")
 @click.option("--null-sender/--no-null-sender", default=None, help="May it use the null reverse-path?")
+@click.option("--contact", default="", metavar="ADDRESS", help="Who is to be told of it; named in warnings.")
 @config_option
 def add(
     config: Config,
@@ -55,6 +58,7 @@ def add(
     max_message_bytes: int | None,
     max_recipients: int | None,
     null_sender: bool | None,
+    contact: str,
 ) -> None:
     """Add an account for LOGIN; it can be used once it has a credential."""
     from gatepost.identity.accounts import add_account
@@ -71,6 +75,7 @@ def add(
         max_recipients=max_recipients,
         null_sender=null_sender,
         iterations=config.auth.scram_iterations,
+        contact=contact,
     )
     click.echo(added.login)
     if not added.senders:
@@ -111,6 +116,27 @@ def disable(config: Config, login: str, reason: str) -> None:
 
 @account.command()
 @click.argument("login")
+@click.option("--until", type=MOMENT, required=True, metavar="3d|DATE", help="When it may log in again.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; for the log, never for the client.")
+@config_option
+def suspend(config: Config, login: str, until: float, reason: str) -> None:
+    """Let LOGIN in no more until some time; it is let in again by itself."""
+    _set_state(config, login, active=True, reason=reason, suspended_until=until)
+
+
+@account.command()
+@click.argument("login")
+@click.argument("address", required=False, default="")
+@config_option
+def contact(config: Config, login: str, address: str) -> None:
+    """Say who is to be told of LOGIN; nobody if ADDRESS is left out."""
+    from gatepost.identity.accounts import set_contact
+
+    click.echo(set_contact(open_accounts(config), login, address).login)
+
+
+@account.command()
+@click.argument("login")
 @config_option
 def enable(config: Config, login: str) -> None:
     """Let LOGIN in again."""
@@ -130,10 +156,13 @@ def remove(config: Config, login: str) -> None:
     remark(f"removed, with {removed.credentials} credential{'' if removed.credentials == 1 else 's'}")
 
 
-def _set_state(config: Config, login: str, *, active: bool, reason: str = "") -> None:
+def _set_state(
+    config: Config, login: str, *, active: bool, reason: str = "", suspended_until: float | None = None
+) -> None:
     from gatepost.identity.accounts import prepared_login, set_state
 
-    if not set_state(open_accounts(config), login, active=active, reason=reason):
+    database = open_accounts(config)
+    if not set_state(database, login, active=active, reason=reason, suspended_until=suspended_until):
         remark(f"{login}: is so already")
         raise SystemExit(1)
     click.echo(prepared_login(login))
@@ -184,20 +213,18 @@ def remark_on_withheld(config: Config) -> None:
         remark(f"{each.mechanism} is not offered on {each.listener}, for want of a verifier: {names}")
 
 
-def utc(seconds: float | None) -> dt.datetime | None:
-    """Return a time since the epoch for people and programs to read."""
-    return None if seconds is None else dt.datetime.fromtimestamp(int(seconds), dt.UTC)
-
-
 def _facts(row: AccountRow) -> dict[str, Any]:
+    state = row.state_at(time.time())
     return {
         "login": row.login,
-        "state": row.state,
-        "reason": row.state_reason,
+        "state": state,
+        "suspended_until": utc(row.suspended_until),
+        "reason": row.state_reason if state != "active" else "",
         "senders": row.senders,
         "max_message_bytes": row.max_message_bytes,
         "max_recipients": row.max_recipients,
         "null_sender": row.null_sender,
+        "contact": row.contact,
         "credentials": row.credentials,
         "created": utc(row.created),
     }

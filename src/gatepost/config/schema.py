@@ -157,6 +157,11 @@ class Auth(Table):
     cache_entries: Whole = Field(
         default=10_000, ge=0, le=1_000_000, description="How many verified passwords are remembered."
     )
+    expiry_warning: Duration = Field(
+        default=timedelta(days=7),
+        le=timedelta(days=365),
+        description='How long before a credential ends there is a warning in the log; "0s": no warning.',
+    )
     argon2: Argon2 = Field(default=Argon2(), description="Cost of hashing chosen passwords.")
 
     _check_distinct = field_validator("mechanisms")(_distinct)

@@ -1,4 +1,4 @@
-"""Accounts, as those see them who keep them: add, list, show, disable, enable, remove (command line, admin page)."""
+"""Accounts, as those see them who keep them: add, list, show, suspend, disable, enable, remove (command line)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gatepost.errors import GatepostError, Malformed
 from gatepost.identity.database import Database
 from gatepost.identity.decoys import Decoys
 from gatepost.identity.schema import accounts, credentials
+from gatepost.model.address import parse_mailbox
 from gatepost.model.identity import parse_sender_pattern
 from gatepost.sasl.prepare import prepare_name
 from gatepost.state.keys import Keys
@@ -22,9 +23,11 @@ __all__ = [
     "AccountRow",
     "add_account",
     "list_accounts",
+    "pattern_texts",
     "prepared_login",
     "remove_account",
     "sender_texts",
+    "set_contact",
     "set_state",
     "show_account",
 ]
@@ -47,6 +50,14 @@ class AccountRow:
     null_sender: bool | None
     created: float
     credentials: int  # those that are not revoked
+    suspended_until: float | None = None
+    contact: str = ""
+
+    def state_at(self, now: float) -> str:
+        """Return ``active``, ``disabled`` or ``suspended``."""
+        if self.state == "active" and self.suspended_until is not None and now < self.suspended_until:
+            return "suspended"
+        return self.state
 
 
 def add_account(
@@ -60,6 +71,7 @@ def add_account(
     max_recipients: int | None = None,
     null_sender: bool | None = None,
     iterations: int = 15_000,
+    contact: str = "",
 ) -> AccountRow:
     """Add an account, without a credential; with no *senders* it may write as its login, if that is an address.
 
@@ -85,6 +97,7 @@ def add_account(
             "salt": Decoys(keys).salt(name),
             "iterations": iterations,
             "created": now,
+            "contact": _contact_text(contact),
         }
         connection.execute(insert(accounts).values(**values))
         return _need(connection, name)
@@ -103,18 +116,39 @@ def show_account(database: Database, login: str) -> AccountRow:
         return _need(connection, name)
 
 
-def set_state(database: Database, login: str, *, active: bool, reason: str = "") -> bool:
-    """Let an account log in, or not; tell whether that is new.  Raises `AccountProblem` if there is none."""
+def set_state(
+    database: Database, login: str, *, active: bool, reason: str = "", suspended_until: float | None = None
+) -> bool:
+    """Let an account log in, or not, or not before some time; tell whether that is new.
+
+    Raises:
+        AccountProblem: there is none.
+    """
     name = prepared_login(login)
     state = "active" if active else "disabled"
     with database.writing() as connection:
         found = _need(connection, name)
-        if (found.state, found.state_reason) == (state, reason):
+        if (found.state, found.state_reason, found.suspended_until) == (state, reason, suspended_until):
             return False
         connection.execute(
-            update(accounts).where(accounts.c.login == name).values(state=state, state_reason=reason),
+            update(accounts)
+            .where(accounts.c.login == name)
+            .values(state=state, state_reason=reason, suspended_until=suspended_until),
         )
         return True
+
+
+def set_contact(database: Database, login: str, contact: str) -> AccountRow:
+    """Say who is to be told of an account, or nobody if it is empty; return the account.
+
+    Raises:
+        AccountProblem: there is no such account, or that is no address.
+    """
+    name, text = prepared_login(login), _contact_text(contact)
+    with database.writing() as connection:
+        _need(connection, name)
+        connection.execute(update(accounts).where(accounts.c.login == name).values(contact=text))
+        return _need(connection, name)
 
 
 def remove_account(database: Database, login: str) -> AccountRow:
@@ -136,15 +170,28 @@ def prepared_login(login: str) -> str:
 
 def sender_texts(senders: Sequence[str]) -> list[str]:
     """Return sender patterns as they are stored.  Raises `AccountProblem` if one is none."""
+    return pattern_texts(senders, "sender")
+
+
+def pattern_texts(patterns: Sequence[str], what: str) -> list[str]:
+    """Return patterns of addresses as they are stored.  Raises `AccountProblem` if one is none."""
     texts = []
-    for each in senders:
+    for each in patterns:
         try:
             texts.append(str(parse_sender_pattern(each)))
         except Malformed as error:
             raise AccountProblem(
-                f"{each}: cannot be a sender: {error}; write name@domain, *@domain or *",
+                f"{each}: cannot be a {what}: {error}; write name@domain, *@domain or *",
             ) from None
     return list(dict.fromkeys(texts))
+
+
+def _contact_text(contact: str) -> str:
+    """Return an address as it is stored.  Raises `AccountProblem` if it is none."""
+    try:
+        return str(parse_mailbox(contact)) if contact else ""
+    except Malformed as error:
+        raise AccountProblem(f"{contact}: cannot be a contact: {error}; write name@domain") from None
 
 
 def _selected() -> Select[Any]:
@@ -179,4 +226,6 @@ def _row(row: Any) -> AccountRow:
         null_sender=row.null_sender,
         created=row.created,
         credentials=row.credentials,
+        suspended_until=row.suspended_until,
+        contact=row.contact,
     )

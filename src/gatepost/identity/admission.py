@@ -6,24 +6,41 @@ The answer is a reason for the log; the client hears the same reply for all of t
 from __future__ import annotations
 
 import ipaddress
+from typing import Final
 
 from gatepost.identity.store import Account, Credential
 from gatepost.model.peer import Peer
 
-__all__ = ["why_not_account", "why_not_credential"]
+__all__ = ["CANARY", "why_not", "why_not_account", "why_not_credential"]
+
+CANARY: Final = "canary credential"
+"""Why a canary is refused, whatever else may be said of it."""
 
 
-def why_not_account(account: Account) -> str:
+def why_not(account: Account, credential: Credential, peer: Peer, mechanism: str, now: float) -> str:
+    """Return why *credential* of *account* may not be used by *peer* with *mechanism*; empty if it may."""
+    if credential.is_canary and credential.revoked is None:
+        return CANARY
+    return why_not_account(account, now) or why_not_credential(credential, peer, mechanism, now)
+
+
+def why_not_account(account: Account, now: float) -> str:
     """Return why *account* may not log in; empty if it may."""
-    if account.is_active:
+    if not account.is_active:
+        no = "account disabled"
+    elif account.suspended_until is not None and now < account.suspended_until:
+        no = "account suspended"
+    else:
         return ""
-    return f"account disabled: {account.state_reason}" if account.state_reason else "account disabled"
+    return f"{no}: {account.state_reason}" if account.state_reason else no
 
 
 def why_not_credential(credential: Credential, peer: Peer, mechanism: str, now: float) -> str:
     """Return why *credential* may not be used by *peer* with *mechanism*; empty if it may."""
     if credential.revoked is not None:
         return "credential revoked"
+    if credential.not_before is not None and now < credential.not_before:
+        return "credential not valid yet"
     if credential.expires is not None and now >= credential.expires:
         return "credential expired"
     if credential.listeners and peer.listener not in credential.listeners:

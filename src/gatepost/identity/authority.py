@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from gatepost.errors import Malformed, Misuse
-from gatepost.identity.admission import why_not_account, why_not_credential
+from gatepost.identity.admission import CANARY, why_not, why_not_account
 from gatepost.identity.decoys import DECOY, Decoys
 from gatepost.identity.offer import Offer
 from gatepost.identity.passwords import Passwords
@@ -129,7 +129,7 @@ class Authority:
         credential = _credential(account, identity)
         if credential is None:
             return identity, "credential removed"
-        reason = why_not_account(account) or why_not_credential(credential, peer, mechanism, self.clock.now())
+        reason = why_not(account, credential, peer, mechanism, self.clock.now())
         return account.identity(credential), reason
 
     def close(self) -> None:
@@ -174,6 +174,7 @@ class LoginAttempt:
         identity: who was found, even when they were then refused, for the log.
         doubt: which stores were away when the name was looked up: a no must be left open then.
         is_judged: whether a no would be one of the name's own store.
+        canary: whose canary was touched: its secret was brought, or its account holds canaries only.
     """
 
     __slots__ = (
@@ -181,6 +182,7 @@ class LoginAttempt:
         "_mechanism",
         "_peer",
         "authcid",
+        "canary",
         "doomed",
         "doubt",
         "identity",
@@ -198,12 +200,14 @@ class LoginAttempt:
         self.doubt = ""
         self.is_judged = True
         self.identity: Identity | None = None
+        self.canary: Identity | None = None
 
     async def check_password(self, authcid: str, password: Secret) -> Identity | None:
         """Return whose password it is.  Raises `StoreUnavailable`, `Malformed`."""
         self.authcid = prepare_name(authcid)
         found = self._note(await self._authority.look(self.authcid, password))
         account = found.account
+        self._look_for_bait(account)
         if found.is_checked:
             credential = found.opened
         else:
@@ -226,6 +230,7 @@ class LoginAttempt:
         """Return what the stores hold for a name, or a decoy.  Raises `StoreUnavailable`, `Malformed`."""
         self.authcid = prepare_name(authcid)
         account = self._note(await self._authority.look(self.authcid)).account
+        self._look_for_bait(account)
         self.doomed = "unknown login" if account is None else ""
         candidates: dict[Secret, Candidate] = {}
         for credential in account.credentials if account else ():
@@ -258,7 +263,7 @@ class LoginAttempt:
         if account is None:
             return self._refuse_token(tokens, "unknown login")
         self.identity = account.identity(Credential(TOKEN_CREDENTIAL, subject.issuer))
-        problem = why_not_account(account)
+        problem = why_not_account(account, self._authority.clock.now())
         if problem:
             return self._refuse_token(tokens, problem)
         self.reason = ""
@@ -268,6 +273,8 @@ class LoginAttempt:
         """After the proof: may this identity log in here, now, this way, as *authzid*?  None is a no, with `reason`."""
         # What was known when the exchange began may be a minute old.
         self.identity, self.reason = await self._authority.judge(identity, self._peer, self._mechanism)
+        if self.reason == CANARY:
+            self.canary = self.identity
         # RFC 4616 §2: an empty authzid is the login itself; nobody may act as anybody else.
         if not self.reason and authzid and _prepared(authzid) != self.identity.account:
             self.reason = "may not act as another login"
@@ -277,6 +284,11 @@ class LoginAttempt:
         self.doubt = found.doubt
         self.is_judged = found.account is not None or not found.doubt
         return found
+
+    def _look_for_bait(self, account: Account | None) -> None:
+        bait = account.bait if account else None
+        if account and bait:
+            self.canary = account.identity(bait)
 
     def _open(self, credential: Credential, scheme: str) -> Secret:
         verifier = credential.verifiers[scheme]

@@ -5,24 +5,24 @@ A secret is shown once, when it is made; what is kept of it is in `gatepost.iden
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select, update
 
 from gatepost.errors import Malformed
-from gatepost.identity.accounts import AccountProblem, prepared_login, sender_texts
+from gatepost.identity.accounts import AccountProblem, prepared_login
 from gatepost.identity.database import Database
+from gatepost.identity.restrictions import Restrictions, Rules, restriction_values
 from gatepost.identity.schema import accounts, credentials, verifiers
 from gatepost.identity.sealing import Sealer
 from gatepost.identity.secret import generate, weakness
 from gatepost.identity.store import ARGON2ID, HMAC_MD5, MECHANISM_SCHEMES, SCRAM_SHA_256, Credential
 from gatepost.identity.stores.sqlite import obstacles
-from gatepost.identity.verifiers import Argon2, Check, Checkable, make, matching
+from gatepost.identity.verifiers import Check, Checkable, make, matching
 from gatepost.model.identity import Secret
 from gatepost.sasl.prepare import prepare_password
 from gatepost.state.keys import Keys
@@ -32,48 +32,16 @@ __all__ = [
     "Restrictions",
     "Rules",
     "add_credential",
+    "as_stored",
+    "check_offer",
+    "insert_credential",
     "list_credentials",
+    "need_credential",
     "revoke_credential",
     "show_credential",
 ]
 
 _STANDING_LIMIT: Final = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Restrictions:
-    """What a credential may be used for; nothing given is no restriction.
-
-    Args:
-        mechanisms: the only SASL mechanisms.
-        listeners: the only listeners, by name.
-        networks: the only networks, as CIDR or single addresses.
-        senders: what it narrows the account's senders to.
-        expires: when it ends, in seconds since the epoch.
-        sandbox: whether its mail goes to the sandbox only.
-    """
-
-    mechanisms: Sequence[str] = ()
-    listeners: Sequence[str] = ()
-    networks: Sequence[str] = ()
-    senders: Sequence[str] = ()
-    expires: float | None = None
-    sandbox: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the server is set to.
-
-    Args:
-        mechanisms: those that are on; they say which verifiers a new credential gets.
-        listeners: the mechanisms of each listener, by its name.
-        argon2: cost of hashing a chosen secret.
-    """
-
-    mechanisms: Collection[str]
-    listeners: Mapping[str, Collection[str]] = field(default_factory=dict)
-    argon2: Argon2 = field(default_factory=Argon2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +61,26 @@ class CredentialRow:
     expires: float | None
     revoked: float | None
     schemes: tuple[str, ...]  # of the verifiers that it has
+    recipients: tuple[str, ...] = ()
+    messages_per_minute: int | None = None
+    not_before: float | None = None
+    is_canary: bool = False
+    successor: str | None = None  # what takes its place, while it is being rotated and afterwards
+    rotated: float | None = None
+    retire_unused: float | None = None
 
     def state(self, now: float) -> str:
-        """Return ``active``, ``expired`` or ``revoked``."""
+        """Return ``active``, ``pending``, ``canary``, ``retiring``, ``retired``, ``expired`` or ``revoked``."""
+        is_over = self.expires is not None and now >= self.expires
+        if self.successor is not None:
+            return "retired" if is_over or self.revoked is not None else "retiring"
         if self.revoked is not None:
             return "revoked"
-        return "expired" if self.expires is not None and now >= self.expires else "active"
+        if self.is_canary:
+            return "canary"
+        if is_over:
+            return "expired"
+        return "pending" if self.not_before is not None and now < self.not_before else "active"
 
 
 def add_credential(
@@ -113,6 +95,7 @@ def add_credential(
     chosen: Secret | None = None,
     short: bool = False,
     force: bool = False,
+    canary: bool = False,
 ) -> tuple[CredentialRow, Secret]:
     """Add a credential to an account; return it, and its secret, which cannot be had again.
 
@@ -127,42 +110,83 @@ def add_credential(
         chosen: a secret that somebody chose; None makes one.
         short: whether the one that is made is short.
         force: whether to add it even if that withdraws a mechanism from a listener.
+        canary: whether it is a trap, which lets nobody in.
 
     Raises:
         AccountProblem: it cannot be added.
         StoreUnavailable: the database cannot be read or written.
     """
     name = prepared_login(login)
-    values = _values(restrictions or Restrictions(), rules, now)
+    values = restriction_values(restrictions or Restrictions(), rules, now)
     secret = generate(short=short) if chosen is None else _prepared(chosen, name)
-    on = [each for each in rules.mechanisms if not values["mechanisms"] or each in values["mechanisms"]]
-    identifier = secrets.token_hex(6)
+    values |= {"label": label, "is_canary": canary}
     with database.writing() as connection:
         account = connection.execute(select(accounts).where(accounts.c.login == name)).one_or_none()
         if account is None:
             raise AccountProblem(f"{name}: no such account; add it first: gatepost account add {name}")
-        _check_others(connection, account, secret, now, is_chosen=chosen is not None)
-        made = make(
-            secret,
-            is_chosen=chosen is not None,
-            mechanisms=on,
-            salt=account.salt,
-            iterations=account.iterations,
-            argon2=rules.argon2,
+        # Nobody logs in with a canary, so that it withdraws nothing.
+        offer = None if force or canary else database
+        added = insert_credential(
+            connection, keys, rules, account, values, secret, now=now, is_chosen=chosen is not None, offer=offer
         )
-        if not force:
-            _check_offer(database, rules, values["listeners"], made, now)
-        if HMAC_MD5 in made:
-            made[HMAC_MD5] = Secret(Sealer(keys).seal(identifier, HMAC_MD5, made[HMAC_MD5]))
-        row = {"id": identifier, "account_id": account.id, "label": label, "created": now, "revoked": None}
-        row["origin"] = "generated" if chosen is None else "chosen"
-        texts = {key: json.dumps(value) if isinstance(value, list) else value for key, value in values.items()}
-        connection.execute(insert(credentials).values(**row, **texts))
-        for scheme, verifier in made.items():
-            connection.execute(
-                insert(verifiers).values(credential_id=identifier, scheme=scheme, value=verifier.reveal()),
-            )
-        return _need(connection, identifier), secret
+        return added, secret
+
+
+def insert_credential(
+    connection: Connection,
+    keys: Keys,
+    rules: Rules,
+    account: Row[Any],
+    values: Mapping[str, Any],
+    secret: Secret,
+    *,
+    now: float,
+    is_chosen: bool,
+    offer: Database | None = None,
+) -> CredentialRow:
+    """Write down a credential that *secret* opens; return it.
+
+    Args:
+        connection: in which to write.
+        keys: of the node.
+        rules: what the server is set to.
+        account: whose.
+        values: of its columns, as they are stored.
+        secret: prepared already.
+        now: seconds since the epoch.
+        is_chosen: whether a person chose the secret.
+        offer: where to look whether it withdraws a mechanism from a listener; None does not look.
+
+    Raises:
+        AccountProblem: it cannot be added.
+    """
+    _check_others(connection, account, secret, now, is_chosen=is_chosen)
+    made = make(
+        secret,
+        is_chosen=is_chosen,
+        mechanisms=[each for each in rules.mechanisms if not values["mechanisms"] or each in values["mechanisms"]],
+        salt=account.salt,
+        iterations=account.iterations,
+        argon2=rules.argon2,
+    )
+    if offer is not None:
+        check_offer(offer, rules, values["listeners"], made, now)
+    identifier = secrets.token_hex(6)
+    if HMAC_MD5 in made:
+        made[HMAC_MD5] = Secret(Sealer(keys).seal(identifier, HMAC_MD5, made[HMAC_MD5]))
+    row = {"id": identifier, "account_id": account.id, "created": now, "revoked": None}
+    row["origin"] = "chosen" if is_chosen else "generated"
+    connection.execute(insert(credentials).values(**row, **as_stored(values)))
+    for scheme, verifier in made.items():
+        connection.execute(
+            insert(verifiers).values(credential_id=identifier, scheme=scheme, value=verifier.reveal()),
+        )
+    return need_credential(connection, identifier)
+
+
+def as_stored(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *values* as the columns hold them: lists as JSON."""
+    return {key: json.dumps(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def list_credentials(database: Database, login: str | None = None) -> list[CredentialRow]:
@@ -184,48 +208,17 @@ def list_credentials(database: Database, login: str | None = None) -> list[Crede
 def show_credential(database: Database, identifier: str) -> CredentialRow:
     """Return one credential.  Raises `AccountProblem` if there is none."""
     with database.reading() as connection:
-        return _need(connection, identifier)
+        return need_credential(connection, identifier)
 
 
 def revoke_credential(database: Database, identifier: str, *, now: float) -> CredentialRow:
     """End a credential for good; return it.  Raises `AccountProblem` if there is none that could be ended."""
     with database.writing() as connection:
-        found = _need(connection, identifier)
+        found = need_credential(connection, identifier)
         if found.revoked is not None:
             raise AccountProblem(f"{identifier}: is revoked already")
         connection.execute(update(credentials).where(credentials.c.id == identifier).values(revoked=now))
-        return _need(connection, identifier)
-
-
-def _values(restrictions: Restrictions, rules: Rules, now: float) -> dict[str, Any]:
-    for mechanism in restrictions.mechanisms:
-        if mechanism in {"OAUTHBEARER", "XOAUTH2"}:
-            raise AccountProblem(f"{mechanism}: needs no credential; the account is enough, and a token of an issuer")
-        if mechanism not in rules.mechanisms:
-            raise AccountProblem(f"{mechanism}: is not switched on; add it to mechanisms in [auth] first")
-    for listener in restrictions.listeners:
-        if listener not in rules.listeners:
-            raise AccountProblem(f"{listener}: no such listener; there are {', '.join(rules.listeners)}")
-    if restrictions.expires is not None and restrictions.expires <= now:
-        raise AccountProblem("the time of expiry is over already; give one to come")
-    return {
-        "mechanisms": sorted(set(restrictions.mechanisms)),
-        "listeners": sorted(set(restrictions.listeners)),
-        "networks": _networks(restrictions.networks),
-        "senders": sender_texts(restrictions.senders),
-        "expires": restrictions.expires,
-        "sandbox": restrictions.sandbox,
-    }
-
-
-def _networks(texts: Sequence[str]) -> list[str]:
-    networks = []
-    for text in texts:
-        try:
-            networks.append(str(ipaddress.ip_network(text)))
-        except ValueError as error:
-            raise AccountProblem(f"{text}: cannot be a network: {error}; write 192.0.2.0/24 or 2001:db8::/32") from None
-    return list(dict.fromkeys(networks))
+        return need_credential(connection, identifier)
 
 
 def _prepared(chosen: Secret, login: str) -> Secret:
@@ -266,7 +259,12 @@ def _check_others(connection: Connection, account: Row[Any], secret: Secret, now
         )
 
 
-def _check_offer(database: Database, rules: Rules, only: Sequence[str], made: Mapping[str, Secret], now: float) -> None:
+def check_offer(database: Database, rules: Rules, only: Sequence[str], made: Collection[str], now: float) -> None:
+    """See that a credential for the listeners *only* (all, if empty) with verifiers *made* withdraws no mechanism.
+
+    Raises:
+        AccountProblem: it would.
+    """
     withdrawn = [
         f"{mechanism} on {listener}"
         for listener, on in rules.listeners.items()
@@ -286,7 +284,8 @@ def _check_offer(database: Database, rules: Rules, only: Sequence[str], made: Ma
 _SELECTED: Final = select(credentials, accounts.c.login).join(accounts, accounts.c.id == credentials.c.account_id)
 
 
-def _need(connection: Connection, identifier: str) -> CredentialRow:
+def need_credential(connection: Connection, identifier: str) -> CredentialRow:
+    """Return one credential.  Raises `AccountProblem` if there is none."""
     found = connection.execute(_SELECTED.where(credentials.c.id == identifier)).one_or_none()
     if found is None:
         raise AccountProblem(f"{identifier}: no such credential; see `gatepost credential list`")
@@ -309,4 +308,11 @@ def _row(connection: Connection, row: Row[Any]) -> CredentialRow:
         expires=row.expires,
         revoked=row.revoked,
         schemes=tuple(connection.execute(kept).scalars()),
+        recipients=tuple(json.loads(row.recipients)),
+        messages_per_minute=row.messages_per_minute,
+        not_before=row.not_before,
+        is_canary=row.is_canary,
+        successor=row.successor,
+        rotated=row.rotated,
+        retire_unused=row.retire_unused,
     )

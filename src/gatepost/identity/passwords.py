@@ -166,8 +166,9 @@ class Passwords:
         check = check_of(account)
         tags = [self._memory.tag(account.login, password, each.verifier) for each in check.all]
         for each, tag in zip(check.all, tags, strict=True):
-            # What was revoked is looked at anew: the same secret may have been given to another credential.
-            if each.credential.revoked is None and self._memory.knows(tag):
+            # What was revoked is looked at anew: the same secret may have been given to another credential.  A canary
+            # takes as long each time as what is wrong.
+            if each.credential.revoked is None and not each.credential.is_canary and self._memory.knows(tag):
                 return each.credential
         found = await self._match(tuple(tags), check, password)
         if found is None:

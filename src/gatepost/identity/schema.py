@@ -21,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
 __all__ = ["METADATA", "accounts", "credentials", "verifiers"]
@@ -49,6 +50,8 @@ accounts: Final = Table(
     Column("salt", LargeBinary, nullable=False),
     Column("iterations", Integer, nullable=False),
     Column("created", Float, nullable=False),
+    Column("suspended_until", Float),
+    Column("contact", Text, nullable=False, server_default=""),
     # An id is never given out twice, so that a reader can follow it from one statement to the next.
     sqlite_autoincrement=True,
 )
@@ -68,6 +71,15 @@ credentials: Final = Table(
     Column("sandbox", Boolean, nullable=False),
     Column("created", Float, nullable=False),
     Column("revoked", Float),
+    Column("not_before", Float),
+    Column("recipients", Text, nullable=False, server_default="[]"),
+    Column("messages_per_minute", Integer),
+    Column("is_canary", Boolean, nullable=False, server_default=text("0")),
+    # Of one that is being rotated: what takes its place, since when, and after how long without a login it may go.
+    Column("successor", Text),
+    Column("rotated", Float),
+    Column("retire_unused", Float),
+    Column("warned", Float),
     Index("ix_credentials_account_id", "account_id", "revoked"),
 )
 

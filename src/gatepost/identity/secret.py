@@ -11,6 +11,7 @@ import re
 import secrets
 from typing import Final
 
+from gatepost.identity.strength import bits
 from gatepost.model.identity import Secret
 
 __all__ = ["generate", "is_mistyped", "weakness"]
@@ -21,6 +22,7 @@ _LONG, _SHORT = 32, 26
 _SHAPE: Final = re.compile(rb"gp_([a-z2-7]{32}|[a-z2-7]{26})([a-z2-7])")
 _SHORTEST_CHOSEN: Final = 12
 _FEWEST_DISTINCT: Final = 6
+_FEWEST_BITS: Final = 30.0
 
 
 def generate(*, short: bool = False) -> Secret:
@@ -47,7 +49,8 @@ def _check_digit(body: str) -> str:
 def weakness(secret: str, login: str) -> str:
     """Return why a secret that somebody chose is refused; empty if it is good enough.
 
-    It must have 12 characters, 6 of them distinct, and must not hold the login or the part of it before the ``@``.
+    It must have 12 characters, 6 of them distinct, must not hold the login or the part of it before the ``@``, and must
+    stand a billion guesses of somebody who knows how people choose.
     """
     if len(secret) < _SHORTEST_CHOSEN:
         return f"it is shorter than {_SHORTEST_CHOSEN} characters"
@@ -56,4 +59,6 @@ def weakness(secret: str, login: str) -> str:
     name = login.partition("@")[0]
     if len(name) > 2 and name.casefold() in secret.casefold():
         return "it holds the login"
+    if bits(secret) < _FEWEST_BITS:
+        return "it is made of words, rows or repetitions that are guessed first"
     return ""

@@ -50,9 +50,13 @@ class Credential:
         listeners: the only ones it may come in by; empty is all.
         networks: the only ones it may come from; empty is all.
         senders: what it narrows the account's senders to; empty is no narrowing.
+        recipients: whom it may write to; empty is everybody.
+        messages_per_minute: how many messages it may send in a minute, or None for as many as the account.
+        not_before: when it begins, in seconds since the epoch; None is at once.
         expires: when it ends, in seconds since the epoch; None is never.
         revoked: when it was revoked; None is not.
         sandbox: whether its mail goes to the sandbox only.
+        is_canary: whether it is a trap: it lets nobody in, and whoever brings it gave themselves away.
     """
 
     id: str
@@ -62,9 +66,13 @@ class Credential:
     listeners: frozenset[str] = frozenset()
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     senders: tuple[SenderPattern, ...] = ()
+    recipients: tuple[SenderPattern, ...] = ()
+    messages_per_minute: int | None = None
+    not_before: float | None = None
     expires: float | None = None
     revoked: float | None = None
     sandbox: bool = False
+    is_canary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class Account:
         salt: of all its SCRAM records.
         iterations: of all its SCRAM records.
         is_active: whether it may log in at all.
+        suspended_until: until when it may not, in seconds since the epoch; None is no suspension.
         state_reason: why not, if not.
         senders: whom it may write as.
         max_message_bytes: its own limit, or None for the server's.
@@ -88,12 +97,24 @@ class Account:
     salt: bytes
     iterations: int
     is_active: bool = True
+    suspended_until: float | None = None
     state_reason: str = ""
     senders: tuple[SenderPattern, ...] = ()
     max_message_bytes: int | None = None
     max_recipients: int | None = None
     null_sender: bool | None = None
     credentials: tuple[Credential, ...] = ()
+
+    @property
+    def bait(self) -> Credential | None:
+        """A canary of an account that holds nothing else: nobody has a reason to try such a name at all."""
+        found = None
+        for each in self.credentials:
+            if each.revoked is None:
+                if not each.is_canary:
+                    return None
+                found = found or each
+        return found
 
     def identity(self, credential: Credential) -> Identity:
         """Return who is logged in when *credential* was used."""
@@ -103,6 +124,8 @@ class Account:
             label=credential.label,
             senders=self.senders,
             only_senders=credential.senders,
+            only_recipients=credential.recipients,
+            messages_per_minute=credential.messages_per_minute,
             max_message_bytes=self.max_message_bytes,
             max_recipients=self.max_recipients,
             null_sender=self.null_sender,

@@ -93,6 +93,8 @@ class Identity:
         label: what its owner calls the credential.
         senders: whom the account may write as.
         only_senders: what this credential narrows that to; empty means no narrowing.
+        only_recipients: whom this credential may write to; empty means everybody.
+        messages_per_minute: how many messages this credential may send in a minute; None means as many as the account.
         max_message_bytes: the account's own limit, or None for the server's.
         max_recipients: the account's own limit a message, or None for the server's.
         null_sender: whether it may use the null reverse-path; None leaves it to the policy.
@@ -104,6 +106,8 @@ class Identity:
     label: str = ""
     senders: tuple[SenderPattern, ...] = ()
     only_senders: tuple[SenderPattern, ...] = ()
+    only_recipients: tuple[SenderPattern, ...] = ()
+    messages_per_minute: int | None = None
     max_message_bytes: int | None = None
     max_recipients: int | None = None
     null_sender: bool | None = None
@@ -112,6 +116,10 @@ class Identity:
     def may_send_as(self, mailbox: Mailbox) -> bool:
         """Tell whether it may write as *mailbox*."""
         return _covers(self.senders, mailbox) and (not self.only_senders or _covers(self.only_senders, mailbox))
+
+    def may_write_to(self, mailbox: Mailbox) -> bool:
+        """Tell whether it may write to *mailbox*."""
+        return not self.only_recipients or _covers(self.only_recipients, mailbox)
 
 
 def _covers(patterns: tuple[SenderPattern, ...], mailbox: Mailbox) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 __all__ = ["Event", "Level"]
 
-Level = Literal["debug", "info", "warning", "error"]
+Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
 class Event:

@@ -6,7 +6,8 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── ServerStarted, ServerStopped, WorkerStarted, WorkerStopped, WorkerLost
     ├── ConfigReloaded, ReloadRefused
     ├── ConnectionRefused, HandshakeFailed, SessionOpened, SessionRevoked, SessionClosed
-    ├── LoginSucceeded, LoginFailed, LoginsLocked
+    ├── LoginSucceeded, LoginFailed, LoginsLocked, CanaryTouched
+    ├── CredentialExpiring, CredentialRetired
     ├── CommandRefused, SessionFailed
     ├── MessageAccepted, MessageRefused
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
@@ -22,6 +23,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from gatepost.model.value import value
+from gatepost.observe.credential_events import CredentialExpiring, CredentialRetired
 from gatepost.observe.event import Event, Level
 from gatepost.observe.node_events import (
     AuditResumed,
@@ -59,9 +61,12 @@ __all__ = [
     "AuditTroubled",
     "BounceDropped",
     "BounceQueued",
+    "CanaryTouched",
     "CommandRefused",
     "ConfigReloaded",
     "ConnectionRefused",
+    "CredentialExpiring",
+    "CredentialRetired",
     "Event",
     "HandshakeFailed",
     "Level",
@@ -203,6 +208,28 @@ class LoginsLocked(Event):
     value: str
     failures: int
     seconds: float
+
+
+@value(frozen=True, slots=True)
+class CanaryTouched(Event):
+    """Somebody brought the secret of a canary, or tried an account that holds nothing else: something has leaked.
+
+    *blocked_seconds* is how long nothing from that address is judged; 0 if it cannot be blocked.
+    """
+
+    name: ClassVar[str] = "canary touched"
+    level: ClassVar[Level] = "critical"
+    audited: ClassVar[bool] = True
+    session: str
+    listener: str
+    peer: str
+    login: str
+    credential: str
+    label: str
+    mechanism: str
+    tls: str
+    client: str
+    blocked_seconds: float
 
 
 @value(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from gatepost.observe.events import (
     AuditTroubled,
     BounceDropped,
     BounceQueued,
+    CanaryTouched,
     CommandRefused,
     ConfigReloaded,
     ConnectionRefused,
@@ -138,6 +139,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "How often logins were locked after too many failures.  kind: address, network, login, login_at_home.",
         ("kind",),
         {LoginsLocked: lambda event: (event.kind.replace(" ", "_"),)},
+    ),
+    Family(
+        "gatepost_session_canaries_total",
+        "counter",
+        "Logins with a canary, or with the name of an account that holds canaries only: each is an alarm.",
+        (),
+        {CanaryTouched: _nothing},
     ),
     Family(
         "gatepost_session_revoked_total",

@@ -1,4 +1,4 @@
-"""How much an account may send in a day and in a minute, over all processes of the node.
+"""How much an account may send in a day and in a minute, and a credential in a minute, over all processes of the node.
 
 `RecipientQuota` says no at the first recipient that is too many, by what is known here; it waits for nobody.  `Quota`
 takes what a message costs when its header is known, just before it is kept, and has the last word.
@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from gatepost.model.envelope import Transaction
+from gatepost.model.identity import Identity
 from gatepost.model.reply import Reply
 from gatepost.model.verdict import ACCEPT, Refuse, Verdict
 from gatepost.policy.policy import Stage
@@ -53,7 +54,13 @@ class RecipientQuota(_Limits):
         account = transaction.identity.account
         if not account:
             return ACCEPT
-        shortage = self._counters.peek(account, self._wants(len(transaction.recipients) + 1))
+        rate = transaction.identity.messages_per_minute
+        if rate is not None:
+            shortage = self._counters.peek(_key(transaction.identity), (Want(MESSAGES, 1, rate),))
+            if shortage is not None:
+                return _refusal(_who(transaction.identity), shortage)
+        wants = self._wants(len(transaction.recipients) + 1)
+        shortage = self._counters.peek(account, wants) if wants else None
         return ACCEPT if shortage is None else _refusal(account, shortage)
 
 
@@ -74,14 +81,35 @@ class Quota(_Limits):
         account = transaction.identity.account
         if not account:
             return ACCEPT
-        shortage = await self._counters.take(account, self._wants(len(transaction.recipients)))
-        return ACCEPT if shortage is None else _refusal(account, shortage)
+        rate = transaction.identity.messages_per_minute
+        if rate is not None:
+            shortage = await self._counters.take(_key(transaction.identity), (Want(MESSAGES, 1, rate),))
+            if shortage is not None:
+                return _refusal(_who(transaction.identity), shortage)
+        wants = self._wants(len(transaction.recipients))
+        shortage = await self._counters.take(account, wants) if wants else None
+        if shortage is None:
+            return ACCEPT
+        if rate is not None:
+            self._counters.give_back(_key(transaction.identity), MESSAGES, 1)
+        return _refusal(account, shortage)
 
     def undo(self, transaction: Transaction) -> None:
         """Return it: the message could not be kept."""
         if transaction.identity.account:
+            if transaction.identity.messages_per_minute is not None:
+                self._counters.give_back(_key(transaction.identity), MESSAGES, 1)
             for want in self._wants(len(transaction.recipients)):
                 self._counters.give_back(transaction.identity.account, want.window, want.amount)
+
+
+def _key(identity: Identity) -> str:
+    # No account is named so.
+    return f"{identity.account}\n{identity.credential}"
+
+
+def _who(identity: Identity) -> str:
+    return f"{identity.account} with credential {identity.label or identity.credential}"
 
 
 def _refusal(account: str, shortage: Shortage) -> Refuse:

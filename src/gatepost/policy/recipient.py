@@ -1,16 +1,31 @@
-"""How many recipients one transaction may have (RFC 5321 §4.5.3.1.8)."""
+"""Whom a login may write to, and how many recipients one transaction may have (RFC 5321 §4.5.3.1.8)."""
 
 from __future__ import annotations
 
 from gatepost.model.envelope import Transaction
-from gatepost.model.reply import TOO_MANY_RECIPIENTS
+from gatepost.model.reply import NOT_YOUR_RECIPIENT, TOO_MANY_RECIPIENTS
 from gatepost.model.verdict import ACCEPT, Refuse, Verdict
 from gatepost.policy.policy import Stage
 
-__all__ = ["RecipientLimit"]
+__all__ = ["AllowedRecipients", "RecipientLimit"]
 
 # RFC 5321 §4.5.3.1.8: a server takes at least 100; fewer are for an account that shall not send to many.
 _DEFAULT = 100
+
+
+class AllowedRecipients:
+    """Refuse a recipient that the credential may not write to."""
+
+    name = "allowed-recipients"
+    stage = Stage.RCPT
+
+    async def check(self, transaction: Transaction) -> Verdict:
+        """Judge one more recipient."""
+        identity, pending = transaction.identity, transaction.pending
+        if not identity.only_recipients or pending is None or identity.may_write_to(pending.mailbox):
+            return ACCEPT
+        who = f"{identity.account} with credential {identity.label or identity.credential}"
+        return Refuse(NOT_YOUR_RECIPIENT, f"{who} may not write to {pending.mailbox}")
 
 
 class RecipientLimit:

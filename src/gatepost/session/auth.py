@@ -63,6 +63,7 @@ class Attempt(Answers, Protocol):
         identity: who was found, even when they were then refused, for the log.
         doubt: which stores were away when the name was looked up: a no must be left open then.
         is_judged: whether a no would be one of the name's own store.
+        canary: whose canary was touched, if one was: nobody is let in, and an alarm is due.
     """
 
     authcid: str
@@ -71,6 +72,7 @@ class Attempt(Answers, Protocol):
     identity: Identity | None
     doubt: str
     is_judged: bool
+    canary: Identity | None
 
     async def admit(self, identity: Identity, authzid: str) -> Identity | None:
         """After the proof: may this identity log in here, now, this way, as *authzid*?  None is a no, with `reason`."""

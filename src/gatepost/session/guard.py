@@ -88,6 +88,10 @@ class Guard:
         if self._guess is not None:
             await self._guess.succeeded()
 
+    def block(self) -> float:
+        """Let nobody be judged who comes from there; return for how many seconds, 0 if they cannot be kept out."""
+        return self._guesses.block(self._address) if self._guesses is not None else 0.0
+
     def withdrawn(self) -> None:
         """Count nothing, unless it failed or succeeded before."""
         if self._guess is not None:

@@ -10,7 +10,7 @@ from gatepost.errors import Cancelled, Malformed, StoreUnavailable, TooLong
 from gatepost.model import reply as replies
 from gatepost.model.identity import Identity
 from gatepost.model.reply import Reply
-from gatepost.observe.events import LoginFailed, LoginSucceeded
+from gatepost.observe.events import CanaryTouched, LoginFailed, LoginSucceeded
 from gatepost.sasl.mechanism import Context, Mechanism
 from gatepost.sasl.steps import Granted
 from gatepost.sasl.wire import decode_base64, encode_base64
@@ -130,6 +130,7 @@ async def login(session: Conversation, argument: str) -> None:
         reply = session.refuse(reply_to(error), "", "")
         _tell(session, attempt, mechanism, reply, str(error))
     finally:
+        _raise_alarm(session, guard, attempt, mechanism)
         guard.withdrawn()
 
 
@@ -182,6 +183,7 @@ async def _fail(
     reason: str,
 ) -> None:
     """Say no, at the moment at which every no is said."""
+    _raise_alarm(session, guard, attempt, mechanism)
     if attempt.doubt and reply is replies.AUTH_FAILED:
         # RFC 4954 §6: 454 is for a temporary trouble: who is unknown may be known to the store that is away.
         reply, reason = replies.AUTH_UNAVAILABLE, f"{reason}; {attempt.doubt}"
@@ -208,6 +210,28 @@ async def _turn_away(session: Conversation, attempt: Attempt, mechanism: Mechani
         _tell(session, attempt, mechanism, session.refuse(replies.AUTH_UNAVAILABLE, "", ""), reason)
     session.reply(replies.TOO_MANY_FAILURES)
     session.hang_up("too many failed logins")
+
+
+def _raise_alarm(session: Conversation, guard: Guard, attempt: Attempt, mechanism: Mechanism) -> None:
+    """Tell of a canary that was touched, once, and block who did it."""
+    canary, attempt.canary = attempt.canary, None
+    if canary is None:
+        return
+    peer = session.peer
+    event = CanaryTouched(
+        session=session.id,
+        listener=peer.listener,
+        peer=peer.address,
+        login=canary.account,
+        credential=canary.credential,
+        label=canary.label,
+        mechanism=mechanism.name,
+        tls=str(peer.tls or ""),
+        client=(session.session.host_name or "")[:_NAME_LIMIT],
+        blocked_seconds=guard.block(),
+    )
+    # Beside the reply, whose moment must not show that anything is written down.
+    session.loop.call_soon(session.service.emit, event)
 
 
 def _tell(session: Conversation, attempt: Attempt, mechanism: Mechanism, reply: Reply, reason: str) -> None:

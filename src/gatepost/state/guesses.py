@@ -34,9 +34,10 @@ from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import LoginsLocked
 from gatepost.state.database import Database
+from gatepost.state.guess_rows import add, count_of, fill, mark, prune, take_one
 from gatepost.state.homes import Homes
 from gatepost.state.slots import Slots
-from gatepost.state.subjects import LoginLimits, Plan, Subject, named, places_of, plan_of, window
+from gatepost.state.subjects import LoginLimits, Plan, Subject, blockable, named, places_of, plan_of, window
 
 __all__ = ["Guess", "Guesses", "LockedOut"]
 
@@ -46,8 +47,6 @@ T = TypeVar("T")
 _PATIENCE: Final = 10.0
 _FIRST_PAUSE: Final = 0.002
 _LAST_PAUSE: Final = 0.1
-# More than these are not kept: the oldest go.  About 60 octets each.
-_ROW_LIMIT: Final = 500_000
 _UNWRITTEN_LIMIT: Final = 10_000
 _PLAN_LIMIT: Final = 4096
 
@@ -56,13 +55,6 @@ _COUNT: Final = """
     WHERE subject IN (?, ?, ?) AND slice BETWEEN ? AND ? GROUP BY subject"""
 _AND_HOME: Final = """
     UNION ALL SELECT NULL, day FROM home WHERE login = ? AND address = ?"""
-_COUNT_ONE: Final = "SELECT total(count) FROM guess WHERE subject = ? AND slice BETWEEN ? AND ?"
-_ADD: Final = "INSERT INTO guess VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1"
-# That it was told of is kept as a subject of its own.
-_MARK: Final = """
-    INSERT INTO guess SELECT 't ' || ?, ?, 1 WHERE NOT EXISTS (
-        SELECT 1 FROM guess WHERE subject = 't ' || ? AND slice BETWEEN ? AND ?)"""
-_TAKE_BACK: Final = "UPDATE guess SET count = count - 1 WHERE subject = ? AND slice = ? AND count > 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +192,8 @@ class Guesses:
         def change(connection: sqlite3.Connection) -> list[Subject]:
             filled = []
             for each in guess.subjects:
-                connection.execute(_ADD, (each.key, now))
-                if _count(connection, each, first, last) == each.limit:
+                add(connection, each.key, now)
+                if count_of(connection, each.key, first, last) == each.limit:
                     filled.append(each)
             return filled
 
@@ -223,6 +215,22 @@ class Guesses:
                 await self._write(lambda connection: _take_back(connection, guess))
         elif guess.has_failures_at_home:
             self._database.submit(lambda connection: _take_back(connection, guess))
+
+    def block(self, address: str) -> float:
+        """Judge nothing from *address* for a window; return how long that is, 0 if it is not counted."""
+        subject = blockable(address, self.limits)
+        if subject is None:
+            return 0.0
+        now, first, last = window(self.limits, self._clock.now())
+
+        def see(done: Future[None]) -> None:
+            if done.exception() is not None:
+                self._unwritten[subject.key] = (now, subject.limit)
+
+        self._database.submit(
+            lambda connection: fill(connection, subject.key, subject.limit, now, first, last)
+        ).add_done_callback(see)
+        return self.limits.window
 
     def take_back(self, guess: Guess) -> None:
         """Make as if it had never begun."""
@@ -290,7 +298,7 @@ class Guesses:
         def change(connection: sqlite3.Connection) -> LockedOut | list[Subject] | None:
             filled = []
             for each in guess.subjects:
-                count = _count(connection, each, first, last)
+                count = count_of(connection, each.key, first, last)
                 if count >= each.limit:
                     return LockedOut(each.reason)
                 if count >= each.threshold:
@@ -300,7 +308,7 @@ class Guesses:
                 if count + 1 == each.limit:
                     filled.append(each)
             for each in guess.subjects:
-                connection.execute(_ADD, (each.key, now))
+                add(connection, each.key, now)
             return filled
 
         def let_go(_: object) -> None:
@@ -354,8 +362,8 @@ class Guesses:
 
         def change(connection: sqlite3.Connection) -> list[Subject]:
             # What was taken back meanwhile may have made room.
-            full = [each for each in filled if _count(connection, each, first, last) >= each.limit]
-            return [each for each in full if connection.execute(_MARK, (each.key, now, each.key, first, last)).rowcount]
+            full = [each for each in filled if count_of(connection, each.key, first, last) >= each.limit]
+            return [each for each in full if mark(connection, each.key, now, first, last)]
 
         try:
             locked = await self._write(change)
@@ -369,7 +377,7 @@ class Guesses:
         if now != self._pruned:
             self._pruned = now
             _, first, last = window(self.limits, self._clock.now())
-            self._database.submit(lambda connection: _prune(connection, first, last))
+            self._database.submit(lambda connection: prune(connection, first, last))
             self._homes.prune()
 
 
@@ -377,21 +385,9 @@ def _is_good(future: asyncio.Future[T]) -> bool:
     return not future.cancelled() and future.exception() is None
 
 
-def _count(connection: sqlite3.Connection, subject: Subject, first: int, last: int) -> int:
-    count: float = connection.execute(_COUNT_ONE, (subject.key, first, last)).fetchone()[0]
-    return int(count)
-
-
 def _take_back(connection: sqlite3.Connection, guess: Guess) -> None:
     if guess.slice is not None:
         for each in guess.subjects:
-            connection.execute(_TAKE_BACK, (each.key, guess.slice))
+            take_one(connection, each.key, guess.slice)
     if guess.has_failures_at_home:
         connection.execute("DELETE FROM guess WHERE subject = ?", (guess.subjects[-1].key,))
-
-
-def _prune(connection: sqlite3.Connection, first: int, last: int) -> None:
-    connection.execute("DELETE FROM guess WHERE slice < ?", (first,))
-    connection.execute("DELETE FROM guess WHERE slice > ?", (last,))
-    while connection.execute("SELECT count(*) FROM guess").fetchone()[0] > _ROW_LIMIT:
-        connection.execute("DELETE FROM guess WHERE slice = (SELECT min(slice) FROM guess)")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,7 @@ _WRITE: Final = """
         time      = max(excluded.time, time),
         uses      = uses + excluded.uses"""
 _READ: Final = "SELECT account, credential, time, address, mechanism, tls, client, uses FROM last_used"
+_READ_ONE: Final = _READ + " WHERE account = ? AND credential = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,8 @@ def _write(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -
     connection.executemany(_WRITE, rows)
 
 
-def read_uses(path: Path) -> dict[_Key, Use]:
-    """Return what is known of every credential, by account and id; nothing if there is no such file.
+def read_uses(path: Path, only: Collection[_Key] | None = None) -> dict[_Key, Use]:
+    """Return what is known of every credential, or of some, by account and id; nothing if there is no such file.
 
     Raises:
         StateUnavailable: it cannot be read.
@@ -142,7 +143,7 @@ def read_uses(path: Path) -> dict[_Key, Use]:
         return {}
     database = Database(path)
     try:
-        rows = database.read(_READ)
+        rows = database.read(_READ) if only is None else [row for key in only for row in database.read(_READ_ONE, key)]
     finally:
         database.close()
     return {(row[0], row[1]): Use(*row[2:]) for row in rows}

@@ -16,7 +16,19 @@ from typing import Final, Literal
 
 from gatepost.state.slots import SLOT_LIMIT, first_slot
 
-__all__ = ["SLICES", "Kind", "LoginLimits", "Places", "Plan", "Subject", "named", "places_of", "plan_of", "window"]
+__all__ = [
+    "SLICES",
+    "Kind",
+    "LoginLimits",
+    "Places",
+    "Plan",
+    "Subject",
+    "blockable",
+    "named",
+    "places_of",
+    "plan_of",
+    "window",
+]
 
 Kind = Literal["address", "network", "login", "login at home"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -129,6 +141,12 @@ def plan_of(places: Places, login: str, limits: LoginLimits, *, is_at_home: bool
     counted = tuple(each for each in subjects if each.limit)
     keys = [each.key for each in counted] + [""] * 3
     return Plan(places.address, counted, (keys[0], keys[1], keys[2]), is_at_home and limits.per_login > 0)
+
+
+def blockable(address: str, limits: LoginLimits) -> Subject | None:
+    """Return what *address* is counted as; None if it is not counted at all."""
+    places = places_of(address, limits.exempt)
+    return None if places.is_exempt or not limits.per_address else Subject(f"a {places.address}", limits.per_address)
 
 
 def named(key: str) -> tuple[Kind, str]:

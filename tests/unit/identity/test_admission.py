@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.identity.admission import why_not_account, why_not_credential
+from gatepost.identity.admission import CANARY, why_not, why_not_account, why_not_credential
 from gatepost.identity.store import Account, Credential
 from gatepost.model.peer import Peer
 
@@ -35,6 +35,7 @@ def test_a_credential_without_restrictions_is_admitted_everywhere() -> None:
         ({"revoked": 1.0}, "credential revoked"),
         ({"revoked": 1.0, "expires": 1.0}, "credential revoked"),
         ({"expires": _NOW}, "credential expired"),
+        ({"not_before": _NOW + 1}, "credential not valid yet"),
         ({"listeners": frozenset({"devices"})}, "credential not for listener submission"),
         ({"networks": _networks("198.51.100.0/24")}, "credential not for network of 192.0.2.7"),
         ({"mechanisms": frozenset({"LOGIN"})}, "credential not for mechanism PLAIN"),
@@ -48,6 +49,7 @@ def test_what_fits_is_admitted() -> None:
     assert (
         _why(
             expires=_NOW + 1,
+            not_before=_NOW,
             listeners=frozenset({"submission"}),
             networks=_networks("192.0.2.0/24"),
             mechanisms=frozenset({"PLAIN"}),
@@ -77,7 +79,41 @@ def test_networks_of_both_families(address: str, network: str, inside: bool) -> 
 
 def test_a_disabled_account_is_refused_with_its_reason() -> None:
     account = Account("tim", b"salt", 4096)
-    assert why_not_account(account) == ""
-    assert why_not_account(dataclasses.replace(account, is_active=False)) == "account disabled"
+    assert why_not_account(account, 0.0) == ""
+    assert why_not_account(dataclasses.replace(account, is_active=False), 0.0) == "account disabled"
     gone = dataclasses.replace(account, is_active=False, state_reason="left us")
-    assert why_not_account(gone) == "account disabled: left us"
+    assert why_not_account(gone, 0.0) == "account disabled: left us"
+
+
+def test_a_suspended_account_is_refused_until_then() -> None:
+    account = Account("tim", b"", 4096, suspended_until=_NOW, state_reason="holiday")
+    assert why_not_account(account, _NOW - 1) == "account suspended: holiday"
+    assert why_not_account(account, _NOW) == ""
+    gone = dataclasses.replace(account, is_active=False)
+    assert why_not_account(gone, _NOW - 1) == "account disabled: holiday"
+
+
+def test_a_canary_is_one_before_anything_else_until_it_is_revoked() -> None:
+    peer = Peer("192.0.2.7", 1, "submission")
+    account = Account("tim", b"", 4096, is_active=False)
+    canary = Credential("c1", expires=1.0, is_canary=True)
+    assert why_not(account, canary, peer, "PLAIN", _NOW) == CANARY
+    revoked = dataclasses.replace(canary, revoked=1.0)
+    assert why_not(account, revoked, peer, "PLAIN", _NOW) == "account disabled"
+    assert why_not(Account("tim", b"", 4096), Credential("c2"), peer, "PLAIN", _NOW) == ""
+
+
+def test_bait_is_an_account_that_holds_canaries_only() -> None:
+    canary, plain = Credential("c1", is_canary=True), Credential("c2")
+    revoked = dataclasses.replace(plain, id="c3", revoked=1.0)
+    baits: list[tuple[tuple[Credential, ...], Credential | None]] = [
+        ((), None),
+        ((plain,), None),
+        ((canary, plain), None),
+        ((plain, canary), None),
+        ((canary,), canary),
+        ((canary, revoked), canary),
+        ((dataclasses.replace(canary, revoked=1.0),), None),
+    ]
+    for credentials, bait in baits:
+        assert Account("tim", b"", 4096, credentials=credentials).bait == bait

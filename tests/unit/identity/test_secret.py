@@ -51,7 +51,13 @@ def test_other_passwords_are_never_called_mistyped() -> None:
         ("abcdeabcdeabcde", "distinct"),
         ("my-TIM.Miller-2026", "login"),
         ("correct horse battery", ""),
-        ("abcdefghijkl", ""),
+        ("kfjwpqmzhtbv", ""),
+        ("abcdefghijkl", "guessed first"),
+        ("password1234", "guessed first"),
+        ("P@ssw0rd12345", "guessed first"),
+        ("Sommer2024!!", "guessed first"),
+        ("qwertzuiop12", "guessed first"),
+        ("letmeinletmein1", "guessed first"),
     ],
 )
 def test_weak_secrets_are_named(secret: str, why: str) -> None:

@@ -91,3 +91,36 @@ def test_nobody_has_to_wait_at_rcpt(counters: Counters) -> None:
     checking = RecipientQuota(counters, 1, 1).check(transaction(0))
     with pytest.raises(StopIteration):
         checking.send(None)
+
+
+def limited(rate: int, recipients: int = 1, credential: str = "c1") -> Transaction:
+    made = transaction(recipients)
+    made.identity = Identity("tim", credential, label="alarm box", messages_per_minute=rate)
+    return made
+
+
+async def test_a_credential_has_a_rate_of_its_own_beside_that_of_its_account(counters: Counters, clock: Clock) -> None:
+    policies = Chain([RecipientQuota(counters, 0, 0), Quota(counters, 0, 0)])
+    for _ in range(2):
+        assert await policies.check(Stage.RCPT, limited(2)) is ACCEPT
+        assert await policies.check(Stage.HEADER, limited(2)) is ACCEPT
+    for stage in (Stage.RCPT, Stage.HEADER):
+        verdict = await policies.check(stage, limited(2))
+        assert isinstance(verdict, Refuse)
+        assert str(verdict.reply).startswith("451 4.7.1 Too many messages in a minute, try again in ")
+        assert verdict.reason == "tim with credential alarm box may have 2 messages in a minute"
+    # Others of the account go on, and it does when the minute is over.
+    assert await policies.check(Stage.HEADER, limited(2, credential="c2")) is ACCEPT
+    assert await policies.check(Stage.HEADER, transaction(1)) is ACCEPT
+    clock.time += 70
+    assert await policies.check(Stage.HEADER, limited(2)) is ACCEPT
+
+
+async def test_what_the_account_or_the_spool_refuses_costs_the_credential_nothing(counters: Counters) -> None:
+    policies = Chain([Quota(counters, 3, 0)])
+    for _ in range(5):
+        assert isinstance(await policies.check(Stage.HEADER, limited(2, recipients=4)), Refuse)
+    for _ in range(5):
+        assert await policies.check(Stage.HEADER, limited(2)) is ACCEPT
+        policies.undo(limited(2))
+    assert await policies.check(Stage.HEADER, limited(2)) is ACCEPT

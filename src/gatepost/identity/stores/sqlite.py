@@ -41,7 +41,7 @@ __all__ = [
     "withheld",
 ]
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 """The migration whose tables this module reads."""
 
 CREDENTIAL_LIMIT: Final = 64
@@ -50,12 +50,13 @@ CREDENTIAL_LIMIT: Final = 64
 _ACCOUNTS_REMEMBERED: Final = 1024
 
 _ACCOUNT: Final = """
-    SELECT id, login, state, state_reason, senders, max_message_bytes, max_recipients, null_sender, salt, iterations
+    SELECT id, login, state, state_reason, senders, max_message_bytes, max_recipients, null_sender, salt, iterations,
+           suspended_until
     FROM accounts WHERE login = ?"""
 
 _CREDENTIALS: Final = """
     SELECT c.id, c.label, c.mechanisms, c.listeners, c.networks, c.senders, c.expires, c.revoked, c.sandbox,
-           v.scheme, v.value
+           c.not_before, c.recipients, c.messages_per_minute, c.is_canary, v.scheme, v.value
     FROM (SELECT *, row_number() OVER (ORDER BY revoked IS NOT NULL, created DESC, id) AS place
           FROM credentials WHERE account_id = ? ORDER BY place LIMIT ?) AS c
     LEFT JOIN verifiers AS v ON v.credential_id = c.id ORDER BY c.place"""
@@ -63,7 +64,7 @@ _CREDENTIALS: Final = """
 # What stands, and lacks a verifier.
 _LACKING: Final = """
     FROM credentials AS c JOIN accounts AS a ON a.id = c.account_id
-    WHERE a.state = 'active' AND c.revoked IS NULL AND (c.expires IS NULL OR c.expires > :now)
+    WHERE a.state = 'active' AND NOT c.is_canary AND c.revoked IS NULL AND (c.expires IS NULL OR c.expires > :now)
       AND NOT EXISTS (SELECT 1 FROM verifiers AS v WHERE v.credential_id = c.id AND v.scheme = :scheme)"""
 
 _LISTENERS_LACKING: Final = "SELECT DISTINCT c.listeners" + _LACKING
@@ -269,13 +270,14 @@ def _account(row: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Account:
     for each in rows:
         facts[each[0]] = each
         held = verifiers.setdefault(each[0], {})
-        if each[9] is not None:
-            held[each[9]] = Secret(each[10])
+        if each[13] is not None:
+            held[each[13]] = Secret(each[14])
     return Account(
         login=row[1],
         salt=row[8],
         iterations=row[9],
         is_active=row[2] == "active",
+        suspended_until=row[10],
         state_reason=row[3],
         senders=_senders(row[4]),
         max_message_bytes=row[5],
@@ -293,6 +295,10 @@ def _account(row: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Account:
                 expires=fact[6],
                 revoked=fact[7],
                 sandbox=bool(fact[8]),
+                not_before=fact[9],
+                recipients=_senders(fact[10]),
+                messages_per_minute=fact[11],
+                is_canary=bool(fact[12]),
             )
             for fact in facts.values()
         ),
