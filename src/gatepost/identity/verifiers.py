@@ -100,8 +100,9 @@ def _matching(check: Check, password: bytes) -> int | None:
             record = scram.parse_record(each.verifier.reveal().decode())
             if hmac.compare_digest(record.stored_key, stored_key) and found is None:
                 found = place
-    # A secret that was revoked may have been given anew: the credential that stands counts.
-    if found is None or check.scram[found].credential.revoked is not None:
+    # A secret that was revoked may have been given anew: the credential that stands counts.  A canary costs as much as
+    # what is wrong.
+    if found is None or check.scram[found].credential.revoked is not None or check.scram[found].credential.is_canary:
         for place, each in enumerate(check.argon2id, len(check.scram)):
             if _verify_argon2id(password, each.verifier):
                 found = place

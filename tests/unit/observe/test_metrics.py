@@ -106,6 +106,12 @@ def samples(board: Board, gauges: dict[Series, float] | None = None) -> dict[tup
         (events.RoutePaused("smart", "why", 0.0), "queue_route_pauses_total", ("smart",), 1),
         (events.LoginsLocked("login at home", "tim", 10, 60.0), "session_logins_locked_total", ("login_at_home",), 1),
         (
+            events.CanaryTouched("s", "submission", "p", "tim", "c", "", "PLAIN", "", "", 60.0),
+            "session_canaries_total",
+            (),
+            1,
+        ),
+        (
             events.SessionRevoked("s", "submission", "p", "tim", "c", "", "revoked", "421 4.7.0 bye"),
             "session_revoked_total",
             (),
