@@ -121,17 +121,16 @@ async def test_who_tries_an_account_that_holds_canaries_only_is_known_by_the_nam
 
 
 async def test_the_alarm_does_not_wait_for_the_moment_of_the_no(start):
-    async with start(auth={"failure_delay": "2s"}) as server:
+    async with start(auth={"failure_delay": "20s"}) as server:
         _, secret = await asyncio.to_thread(add, server, LOGIN)
         client = await greeted(server)
-        began = time.monotonic()
         asking = asyncio.create_task(attempt(client, "PLAIN", LOGIN, secret))
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(15):
             while not told(server, CanaryTouched):
                 await asyncio.sleep(0.01)
-        assert (await asking)[0].startswith("535")
-        assert time.monotonic() - began >= 1.99
-        await client.close()
+        assert not asking.done()
+        client.abort()
+        await asyncio.wait([asking])
 
 
 async def test_who_hangs_up_or_gives_up_is_told_of_too(start):
