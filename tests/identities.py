@@ -21,7 +21,7 @@ from gatepost.state.keys import Keys
 
 __all__ = ["ALL", "CHEAP", "KEYS", "PEER", "Book", "Clock"]
 
-ALL = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5")
+ALL = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5")
 CHEAP = Argon2(memory_bytes=8 * 1024, passes=1, lanes=1)
 KEYS = Keys(Secret(bytes(range(32))))
 PEER = Peer("192.0.2.7", 40000, "submission")

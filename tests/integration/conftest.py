@@ -24,7 +24,7 @@ Start = Callable[..., AbstractAsyncContextManager[RunningServer]]
 def server_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a state folder with one account."""
     directory = tmp_path_factory.mktemp("integration") / "state"
-    make_accounts(directory, {LOGIN: SECRET}, mechanisms=MECHANISMS)
+    make_accounts(directory, {LOGIN: SECRET}, mechanisms=(*MECHANISMS, "SCRAM-SHA-1", "SCRAM-SHA-512"))
     return directory
 
 

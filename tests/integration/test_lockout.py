@@ -143,12 +143,20 @@ async def test_an_owner_at_home_is_not_locked_out_by_strangers(start):
         assert (await plain(server, TIM, SECRET))[0].startswith("235")
 
 
-async def scram(client: Client, login: str) -> str:
+async def scram(client: Client, login: str, hashing: str = "256", octets: int = 32) -> str:
     """Begin honestly, and prove nothing."""
-    said = await client.say(f"AUTH SCRAM-SHA-256 {encoded(f'n,,n={login},r=fyko+d2lbbFgONRv9qkxdawL')}")
+    said = await client.say(f"AUTH SCRAM-SHA-{hashing} {encoded(f'n,,n={login},r=fyko+d2lbbFgONRv9qkxdawL')}")
     first = base64.b64decode(said.removeprefix("334 ")).decode()
     nonce = first.split(",")[0].removeprefix("r=")
-    return await client.say(encoded(f"c=biws,r={nonce},p={base64.b64encode(bytes(32)).decode()}"))
+    return await client.say(encoded(f"c=biws,r={nonce},p={base64.b64encode(bytes(octets)).decode()}"))
+
+
+async def scram_sha_1(client: Client, login: str) -> str:
+    return await scram(client, login, "1", 20)
+
+
+async def scram_sha_512(client: Client, login: str) -> str:
+    return await scram(client, login, "512", 64)
 
 
 async def cram_md5(client: Client, login: str) -> str:
@@ -193,13 +201,14 @@ async def test_whoever_asks_what_a_token_should_be_has_not_guessed(start, tmp_pa
         assert (await plain(server, TIM, SECRET))[0].startswith("235")
 
 
-@pytest.mark.parametrize("how", [scram, cram_md5, login, xoauth2, oauthbearer])
+@pytest.mark.parametrize("how", [scram, scram_sha_1, scram_sha_512, cram_md5, login, xoauth2, oauthbearer])
 @pytest.mark.parametrize("name", [TIM, "nobody"])
 async def test_every_mechanism_is_counted_and_locked_out(start, tmp_path, how, name):
     keys = tmp_path / "jwks.json"
     keys.write_bytes(jwks(Signer().public()))
     oauth = {"issuers": [{"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": keys}]}
-    mechanisms = ["SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"]
+    scrams = ["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1"]
+    mechanisms = [*scrams, "CRAM-MD5", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"]
     async with start(auth={"mechanisms": mechanisms}, oauth=oauth, limits={"failed_logins_per_address": 4}) as server:
         for _ in range(2):
             client = await greeted(server)

@@ -45,6 +45,7 @@ class Submission:
         message: with CRLF, not dot-stuffed.
         ca: certificate authority to trust, alone.
         folder: an empty folder for the client's files.
+        tls_version: the only one, as GnuTLS names it; empty for any.
     """
 
     port: int
@@ -57,6 +58,7 @@ class Submission:
     message: bytes
     ca: Path
     folder: Path
+    tls_version: str = ""
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -256,7 +258,10 @@ def gsasl(it: Submission) -> None:
                 [
                     # It waits for its input and then reads one line of it: what a buffer holds would wait for ever.
                     *(program("stdbuf", "coreutils"), "-i0"),
-                    *(program("gsasl"), "--smtp", "--no-cb", "--quiet", f"--mechanism={it.mechanism}"),
+                    *(program("gsasl"), "--smtp", "--quiet", f"--mechanism={it.mechanism}"),
+                    # It takes no plain SCRAM in TLS, unless told not to bind.
+                    *([] if it.mechanism.endswith("-PLUS") else ["--no-cb"]),
+                    *([f"--priority=NORMAL:-VERS-ALL:+VERS-{it.tls_version}"] if it.tls_version else []),
                     *(["--starttls", f"--x509-ca-file={it.ca}"] if it.tls == "starttls" else ["--no-starttls"]),
                     *(f"--authentication-id={it.login}", f"--password={it.secret}"),
                     f"--connect=localhost:{port}",
@@ -386,8 +391,8 @@ def aiosmtplib_client(it: Submission) -> None:
 CLIENTS = {
     "swaks": Client(swaks, ("PLAIN", "LOGIN", "CRAM-MD5")),
     "curl": Client(curl, ("PLAIN", "LOGIN", "CRAM-MD5", *TOKENS)),
-    "msmtp": Client(msmtp, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", *TOKENS)),
-    "gsasl": Client(gsasl, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256")),
+    "msmtp": Client(msmtp, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", *TOKENS)),
+    "gsasl": Client(gsasl, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256")),
     "s_client": Client(s_client, tuple(EXCHANGES)),
     "smtplib": Client(smtplib_client, tuple(EXCHANGES)),
     "aiosmtplib": Client(aiosmtplib_client, ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2")),

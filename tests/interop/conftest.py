@@ -15,6 +15,7 @@ from servers import Authority, Gatepost, Postfix, free_ports, postfix
 
 ISSUER = "https://login.example.org/"
 LOGIN = "tim@sender.example"
+BOUND = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
 
 
 class Issuer:
@@ -56,13 +57,18 @@ def server(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Gatepost]:
     """Return a running gatepost with all mechanisms; it hands mail to the Postfix in clear and over TLS."""
-    only_xoauth2 = zip(("starttls", "implicit"), free_ports(2), strict=True)
+    # XOAUTH2 has its own listeners, because curl never takes it where there is OAUTHBEARER, whatever it is told; what
+    # binds has its own, because some clients fail where it is offered.
+    of_their_own = [
+        (f"xoauth2-{tls}", tls, ["XOAUTH2"], port)
+        for tls, port in zip(("starttls", "implicit"), free_ports(2), strict=True)
+    ] + [("bound-starttls", "starttls", BOUND, *free_ports(1))]
     gatepost = Gatepost(
         loop=request.param,
         folder=tmp_path_factory.mktemp("gatepost"),
         authority=authority,
         auth="""\
-mechanisms = ["SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5"]
+mechanisms = ["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5"]
 failure_delay = "100ms"
 """,
         routes=f"""\
@@ -82,18 +88,17 @@ host = "127.0.0.1"
 port = {next_hop.port}
 tls = "none"
 """,
-        # Its own listeners, because curl never takes it where there is OAUTHBEARER, whatever it is told.
         tables="".join(
             f"""\
 [[listener]]
-name = "xoauth2-{tls}"
+name = "{name}"
 address = "127.0.0.1"
 port = {port}
 tls = "{tls}"
-mechanisms = ["XOAUTH2"]
+mechanisms = {json.dumps(mechanisms)}
 
 """
-            for tls, port in only_xoauth2
+            for name, tls, mechanisms, port in of_their_own
         )
         + f"""\
 [[oauth.issuers]]

@@ -6,6 +6,7 @@ yields the response.  Written apart from the program's own mechanisms, so that n
 
 from __future__ import annotations
 
+import functools
 import hmac
 from collections.abc import Callable, Generator
 
@@ -34,9 +35,9 @@ def cram_md5(login: str, secret: str) -> Exchange:
     yield f"{login} {hmac.new(secret.encode(), challenge, 'md5').hexdigest()}".encode()
 
 
-def scram_sha_256(login: str, secret: str) -> Exchange:
-    """RFC 7677; the server's signature is checked."""
-    client = scramp.ScramClient(["SCRAM-SHA-256"], login, secret)
+def scram(mechanism: str, login: str, secret: str) -> Exchange:
+    """RFC 5802, RFC 7677; the server's signature is checked."""
+    client = scramp.ScramClient([mechanism], login, secret)
     challenge = yield client.get_client_first().encode()
     client.set_server_first(challenge.decode())
     challenge = yield client.get_client_final().encode()
@@ -60,7 +61,9 @@ EXCHANGES: dict[str, Callable[[str, str], Exchange]] = {
     "PLAIN": plain,
     "LOGIN": login,
     "CRAM-MD5": cram_md5,
-    "SCRAM-SHA-256": scram_sha_256,
+    "SCRAM-SHA-1": functools.partial(scram, "SCRAM-SHA-1"),
+    "SCRAM-SHA-256": functools.partial(scram, "SCRAM-SHA-256"),
+    "SCRAM-SHA-512": functools.partial(scram, "SCRAM-SHA-512"),
     "OAUTHBEARER": oauthbearer,
     "XOAUTH2": xoauth2,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +188,40 @@ def test_an_expired_token_is_refused(
         )
 
     logged(server, "login failed", lambda line: line["mechanism"] == mechanism and "expired" in line["reason"])
+
+
+@pytest.mark.root
+@pytest.mark.rfc("9266 §2")
+@pytest.mark.rfc("5802 §6")
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"])
+@pytest.mark.parametrize(("version", "logged_version"), [("TLS1.3", "TLSv1.3"), ("TLS1.2", "TLSv1.2")])
+@pytest.mark.parametrize("is_right", [True, False])
+def test_gsasl_binds_its_login_to_the_connection(
+    server: Gatepost,
+    next_hop: Postfix,
+    authority: Authority,
+    secret: str,
+    tmp_path: Path,
+    mechanism: str,
+    version: str,
+    logged_version: str,
+    is_right: bool,
+) -> None:
+    recipient = f"bound-{mechanism}-{version}-{server.loop}-{is_right}@{next_hop.domain}".lower().replace("_", "-")
+    given = secret if is_right else secret[:-1] + ("a" if secret[-1] != "a" else "b")
+    it = submission(server, authority, tmp_path, mechanism, "starttls", given, recipient)
+    it = dataclasses.replace(it, port=server.port("bound-starttls"), tls_version=version)
+
+    if not is_right:
+        with pytest.raises(Refused):
+            CLIENTS["gsasl"].send(it)
+        return
+    CLIENTS["gsasl"].send(it)
+
+    assert wait_for(f"mail for {recipient}", lambda: next_hop.messages(recipient))
+    accepted = logged(server, "message accepted", lambda line: recipient in line["recipients"])
+    login = logged(server, "login succeeded", lambda line: line["session"] == accepted["session"])
+    assert (login["mechanism"], login["tls"].split()[0]) == (mechanism, logged_version)
 
 
 @pytest.mark.root

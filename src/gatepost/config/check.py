@@ -151,8 +151,10 @@ def _mechanisms(config: Config, findings: Findings) -> None:
         key: Key = ("listener", number, "mechanisms")
         places.append((key, listener.mechanisms or ()))
         for mechanism in listener.mechanisms or ():
-            if mechanism not in config.auth.mechanisms:
-                findings.wrong(key, f'names "{mechanism}", which [auth] mechanisms does not; add it there too')
+            # What binds to the connection needs nothing more of the credentials.
+            plain = mechanism.removesuffix("-PLUS")
+            if {mechanism, plain}.isdisjoint(config.auth.mechanisms):
+                findings.wrong(key, f'names "{mechanism}", which [auth] mechanisms does not; add "{plain}" there')
     for key, mechanisms in places:
         if "CRAM-MD5" in mechanisms:
             findings.odd(key, "holds CRAM-MD5, which is weak; keep it only while a client needs it")

@@ -54,7 +54,19 @@ __all__ = [
     "Tls",
 ]
 
-Mechanism = Literal["SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5"]
+Mechanism = Literal[
+    "SCRAM-SHA-512-PLUS",
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-1-PLUS",
+    "SCRAM-SHA-512",
+    "SCRAM-SHA-256",
+    "SCRAM-SHA-1",
+    "PLAIN",
+    "LOGIN",
+    "OAUTHBEARER",
+    "XOAUTH2",
+    "CRAM-MD5",
+]
 _Text = Annotated[str, StringConstraints(min_length=1)]
 _KIB, _MIB = 1 << 10, 1 << 20
 
@@ -84,8 +96,10 @@ class Listener(Table):
     mechanisms: tuple[Mechanism, ...] | None = Field(
         default=None,
         min_length=1,
-        description="SASL mechanisms on offer here; those of [auth] if not given.",
-        examples=[["PLAIN", "LOGIN"]],
+        description="SASL mechanisms on offer here; those of [auth] if not given.  Here a SCRAM may also be named with "
+        '-PLUS, as "SCRAM-SHA-256-PLUS": it binds the login to the TLS connection.  Some clients fail where it is '
+        "offered, others want nothing else: give it a listener.",
+        examples=[["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]],
     )
     bare_line_endings: Literal["refuse", "normalise"] = Field(
         default="refuse",
@@ -129,8 +143,9 @@ class Auth(Table):
         default=("SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"),
         min_length=1,
         description="SASL mechanisms on offer, and so the verifiers that new credentials get.  Each is offered once "
-        "it can work: OAUTHBEARER and XOAUTH2 with an issuer.  "
-        '"CRAM-MD5" is weak; add it only for clients that need it.',
+        'it can work: "OAUTHBEARER" and "XOAUTH2" with an issuer, and those with verifiers of their own where all '
+        'credentials have them.  "SCRAM-SHA-1" and "SCRAM-SHA-512" are for clients that know nothing else of SCRAM; '
+        '"CRAM-MD5" is weak, and for clients that know nothing better at all.',
     )
     scram_iterations: Whole = Field(
         default=15_000, ge=4096, le=1_000_000, description="Iterations of PBKDF2 for SCRAM."

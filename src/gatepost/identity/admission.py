@@ -47,7 +47,8 @@ def why_not_credential(credential: Credential, peer: Peer, mechanism: str, now: 
         return f"credential not for listener {peer.listener}"
     if credential.networks and not _is_inside(peer.address, credential):
         return f"credential not for network of {peer.address}"
-    if credential.mechanisms and mechanism not in credential.mechanisms:
+    # Whoever may use a mechanism may bind it to the connection, too.
+    if credential.mechanisms and credential.mechanisms.isdisjoint((mechanism, mechanism.removesuffix("-PLUS"))):
         return f"credential not for mechanism {mechanism}"
     return ""
 

@@ -11,10 +11,10 @@ import hmac
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
-from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Account, Credential, Work
+from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SCHEMES, SCRAM_SHA_256, Account, Credential, Work
 from gatepost.identity.verifiers import Argon2, argon2id_decoy
 from gatepost.model.identity import Secret
-from gatepost.sasl.scram import Record
+from gatepost.sasl.scram import Record, key_size
 from gatepost.state.keys import Keys
 
 __all__ = ["DECOY", "SALT_BYTES", "Decoys"]
@@ -47,10 +47,11 @@ class Decoys:
         name = account.login
         if scheme == HMAC_MD5:
             return Secret(self._octets("hmac-md5", name))
-        if scheme != SCRAM_SHA_256:
+        if scheme not in SCRAM_SCHEMES:
             return None
-        keys = self._octets("stored-key", name), self._octets("server-key", name)
-        return Secret(str(Record(SCRAM_SHA_256, account.salt, account.iterations, *keys)).encode())
+        stored, server = (self._long_octets(f"{use} {scheme}", name) for use in ("stored-key", "server-key"))
+        size = key_size(scheme)
+        return Secret(str(Record(scheme, account.salt, account.iterations, stored[:size], server[:size])).encode())
 
     def credential(self, account: Account, work: Work, argon2: Argon2) -> Credential:
         """Return a credential that no password opens, and that takes *work* to find that out."""
@@ -75,6 +76,9 @@ class Decoys:
                 found: T = key
                 return found
         return default
+
+    def _long_octets(self, use: str, name: str) -> bytes:
+        return hmac.digest(self._key, f"{use}\0{name}".encode(), "sha512")
 
     def _octets(self, use: str, name: str) -> bytes:
         return hmac.digest(self._key, f"{use}\0{name}".encode(), "sha256")

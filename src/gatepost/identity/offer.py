@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from gatepost.errors import StoreUnavailable
-from gatepost.identity.store import HMAC_MD5, SCRAM_SHA_256, Survey, Work
+from gatepost.identity.store import Survey, Work
 from gatepost.identity.stores.order import StoresInOrder
 from gatepost.model.clock import Clock
 from gatepost.sasl.mechanism import Mechanism, Needs
@@ -19,8 +19,6 @@ from gatepost.sasl.mechanism import Mechanism, Needs
 __all__ = ["Offer"]
 
 T = TypeVar("T")
-
-_SCHEMES: Final = {Needs.SCRAM_SHA_256: SCRAM_SHA_256, Needs.HMAC_MD5: HMAC_MD5}  # those in `MECHANISM_SCHEMES`
 
 
 class Offer:
@@ -93,9 +91,9 @@ class Offer:
         }
 
     def _works(self, mechanism: Mechanism, listener: str) -> bool:
-        scheme = _SCHEMES.get(mechanism.needs)
-        if scheme is None:
+        if not mechanism.needs.is_verifier:
             return True
+        scheme = mechanism.needs.value
         lacking = (listeners for survey in self._surveys.values() for listeners in survey.lacking.get(scheme, ()))
         return all(listeners and listener not in listeners for listeners in lacking)
 

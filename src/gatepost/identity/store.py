@@ -12,12 +12,16 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from gatepost.model.identity import Identity, Secret, SenderPattern
+from gatepost.sasl.registry import MECHANISMS
 
 __all__ = [
     "ARGON2ID",
     "HMAC_MD5",
     "MECHANISM_SCHEMES",
+    "SCRAM_SCHEMES",
+    "SCRAM_SHA_1",
     "SCRAM_SHA_256",
+    "SCRAM_SHA_512",
     "Account",
     "Checked",
     "Credential",
@@ -27,14 +31,21 @@ __all__ = [
     "Work",
 ]
 
+SCRAM_SHA_1: Final = "SCRAM-SHA-1"
+"""Scheme of a verifier: the record of RFC 5803, as ASCII."""
 SCRAM_SHA_256: Final = "SCRAM-SHA-256"
 """Scheme of a verifier: the record of RFC 5803, as ASCII; serves PLAIN and LOGIN too."""
+SCRAM_SHA_512: Final = "SCRAM-SHA-512"
+"""Scheme of a verifier: the record of RFC 5803, as ASCII."""
 ARGON2ID: Final = "ARGON2ID"
 """Scheme of a verifier: an argon2id hash in its usual text form; serves PLAIN and LOGIN."""
 HMAC_MD5: Final = "HMAC-MD5"
 """Scheme of a verifier: the two inner states of HMAC-MD5, sealed (`gatepost.identity.sealing`); serves CRAM-MD5."""
 
-MECHANISM_SCHEMES: Final = {"SCRAM-SHA-256": SCRAM_SHA_256, "CRAM-MD5": HMAC_MD5}
+SCRAM_SCHEMES: Final = (SCRAM_SHA_1, SCRAM_SHA_256, SCRAM_SHA_512)
+"""All records of SCRAM."""
+
+MECHANISM_SCHEMES: Final = {each.name: each.needs.value for each in MECHANISMS.values() if each.needs.is_verifier}
 """The mechanisms that need a verifier of their own, by name, and its scheme."""
 
 

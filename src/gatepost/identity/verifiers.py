@@ -4,10 +4,12 @@
     generated   SCRAM-SHA-256 record                       PLAIN, LOGIN, SCRAM-SHA-256
     chosen      argon2id hash                              PLAIN, LOGIN
                 SCRAM-SHA-256 record, where it is on       SCRAM-SHA-256
-    either      sealed states of HMAC-MD5, where it is on  CRAM-MD5
+    either      SCRAM-SHA-1 record, where it is on         SCRAM-SHA-1
+                SCRAM-SHA-512 record, where it is on       SCRAM-SHA-512
+                sealed states of HMAC-MD5, where it is on  CRAM-MD5
 
-All SCRAM records of an account share salt and iteration count, so one PBKDF2 checks a password against all of them;
-argon2id is computed once at most.
+What serves a SCRAM serves its -PLUS.  All SCRAM records of an account share salt and iteration count, so one PBKDF2
+checks a password against all of one hash function; argon2id is computed once at most.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Account, Credential
+from gatepost.identity.store import (
+    ARGON2ID,
+    HMAC_MD5,
+    MECHANISM_SCHEMES,
+    SCRAM_SCHEMES,
+    SCRAM_SHA_256,
+    Account,
+    Credential,
+)
 from gatepost.model.identity import Secret
 from gatepost.sasl import hmac_md5, scram
 from gatepost.sasl.prepare import password_forms
@@ -132,9 +142,13 @@ def make(
     verifiers = {}
     if is_chosen and not {"PLAIN", "LOGIN"}.isdisjoint(mechanisms):
         verifiers[ARGON2ID] = Secret(_argon2id(argon2).hash(password).encode())
-    if not is_chosen or "SCRAM-SHA-256" in mechanisms:
-        verifiers[SCRAM_SHA_256] = Secret(scram.derive(password, salt, iterations).encode())
-    if "CRAM-MD5" in mechanisms:
+    wanted = {MECHANISM_SCHEMES[each] for each in mechanisms if each in MECHANISM_SCHEMES}
+    if not is_chosen:
+        wanted.add(SCRAM_SHA_256)
+    for scheme in SCRAM_SCHEMES:
+        if scheme in wanted:
+            verifiers[scheme] = Secret(scram.derive(password, salt, iterations, scheme).encode())
+    if HMAC_MD5 in wanted:
         verifiers[HMAC_MD5] = Secret(hmac_md5.states(password))
     return verifiers
 

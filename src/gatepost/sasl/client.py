@@ -11,6 +11,7 @@ second); where ``mechanism.is_slow``, call it in a thread.
 
 from __future__ import annotations
 
+import functools
 import hmac
 import re
 import secrets
@@ -32,7 +33,12 @@ __all__ = [
     "MECHANISMS",
     "OAUTHBEARER",
     "PLAIN",
+    "SCRAM_SHA_1",
+    "SCRAM_SHA_1_PLUS",
     "SCRAM_SHA_256",
+    "SCRAM_SHA_256_PLUS",
+    "SCRAM_SHA_512",
+    "SCRAM_SHA_512_PLUS",
     "XOAUTH2",
     "ClientMechanism",
     "Credentials",
@@ -63,12 +69,14 @@ class Credentials:
         password: for all that take no token.
         token: access token, for XOAUTH2 and OAUTHBEARER.
         authzid: whom to act as, where the mechanism has it; empty for ourselves.
+        binding: type and data of the channel binding of our connection, if we can have any (RFC 5056).
     """
 
     authcid: str
     password: Secret | None = None
     token: Secret | None = None
     authzid: str = ""
+    binding: tuple[str, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +142,14 @@ class ClientMechanism:
         name: as registered with IANA.
         conversation: makes it, with a nonce.
         takes_token: whether it wants an access token, and no password.
+        binds: whether it wants a channel binding.
         is_slow: whether `Login.respond` may take long.
     """
 
     name: str
     conversation: Callable[[Credentials, str], Conversation]
     takes_token: bool = False
+    binds: bool = False
     is_slow: bool = False
 
     def start(self, credentials: Credentials, nonce: str | None = None) -> Login:
@@ -152,6 +162,8 @@ class ClientMechanism:
 
     def fits(self, credentials: Credentials) -> bool:
         """Tell whether *credentials* hold what it wants."""
+        if self.binds and credentials.binding is None:
+            return False
         return bool(credentials.token if self.takes_token else credentials.password)
 
 
@@ -185,10 +197,12 @@ def _cram_md5(credentials: Credentials, _nonce: str) -> Conversation:
     yield Response(f"{credentials.authcid} {digest}".encode(), may_succeed=True)
 
 
-def _scram_sha_256(credentials: Credentials, nonce: str) -> Conversation:
+def _scram(scheme: str, binding: tuple[str, bytes] | None, credentials: Credentials, nonce: str) -> Conversation:
     password = password_forms(_password(credentials))[0]
     name, authzid = (print_saslname(saslprep(each)) for each in (credentials.authcid, credentials.authzid))
-    header = f"n,a={authzid}," if authzid else "n,,"
+    # RFC 5802 §6: "p" with a binding; "y" where we could have bound, and take it that the server cannot; else "n".
+    flag, bound = (f"p={binding[0]}", binding[1]) if binding else ("y" if credentials.binding else "n", b"")
+    header = f"{flag},a={authzid}," if authzid else f"{flag},,"
     client_first = f"n={name},r={nonce}"
 
     challenge = yield Response((header + client_first).encode())
@@ -203,10 +217,10 @@ def _scram_sha_256(credentials: Credentials, nonce: str) -> Conversation:
     if not MINIMUM_ITERATIONS <= iterations <= MAXIMUM_ITERATIONS:
         raise Malformed(f"server asks for {iterations} iterations")
 
-    keys = keys_of(password, decode_base64(match["salt"].encode()), iterations, "SCRAM-SHA-256")
-    covered = f"c={encode_base64(header.encode()).decode()},r={match['nonce']}"
+    keys = keys_of(password, decode_base64(match["salt"].encode()), iterations, scheme)
+    covered = f"c={encode_base64(header.encode() + bound).decode()},r={match['nonce']}"
     said = f"{client_first},{server_first},{covered}".encode()
-    proof = exclusive_or(keys.client_key, sign(keys.stored_key, said, "SCRAM-SHA-256"))
+    proof = exclusive_or(keys.client_key, sign(keys.stored_key, said, scheme))
 
     challenge = yield Response(f"{covered},p={encode_base64(proof).decode()}".encode())
     match = _SERVER_FINAL.fullmatch(decode_text(challenge, "SCRAM message"))
@@ -215,10 +229,23 @@ def _scram_sha_256(credentials: Credentials, nonce: str) -> Conversation:
     if match["error"]:
         raise Malformed(f"server ends SCRAM with {match['error']}")
     # RFC 5802 §5: a server that does not know the secret is not the one we want to talk to.
-    signature = encode_base64(sign(keys.server_key, said, "SCRAM-SHA-256")).decode()
+    signature = encode_base64(sign(keys.server_key, said, scheme)).decode()
     if not hmac.compare_digest(match["signature"], signature):
         raise Malformed("server did not prove that it knows the secret")
     yield Response(b"", may_succeed=True, is_server_proven=True)
+
+
+def _scram_of(scheme: str) -> ClientMechanism:
+    return ClientMechanism(scheme, functools.partial(_scram, scheme, None), is_slow=True)
+
+
+def _scram_plus_of(scheme: str) -> ClientMechanism:
+    def conversation(credentials: Credentials, nonce: str) -> Conversation:
+        if credentials.binding is None:
+            raise Malformed("channel binding is needed, and there is none")
+        return (yield from _scram(scheme, credentials.binding, credentials, nonce))
+
+    return ClientMechanism(f"{scheme}-PLUS", conversation, binds=True, is_slow=True)
 
 
 def _token(credentials: Credentials) -> bytes:
@@ -247,12 +274,29 @@ def _xoauth2(credentials: Credentials, _nonce: str) -> Conversation:
 
 OAUTHBEARER = ClientMechanism("OAUTHBEARER", _oauthbearer, takes_token=True)
 XOAUTH2 = ClientMechanism("XOAUTH2", _xoauth2, takes_token=True)
-SCRAM_SHA_256 = ClientMechanism("SCRAM-SHA-256", _scram_sha_256, is_slow=True)
+SCRAM_SHA_1 = _scram_of("SCRAM-SHA-1")
+SCRAM_SHA_256 = _scram_of("SCRAM-SHA-256")
+SCRAM_SHA_512 = _scram_of("SCRAM-SHA-512")
+SCRAM_SHA_1_PLUS = _scram_plus_of("SCRAM-SHA-1")
+SCRAM_SHA_256_PLUS = _scram_plus_of("SCRAM-SHA-256")
+SCRAM_SHA_512_PLUS = _scram_plus_of("SCRAM-SHA-512")
 PLAIN = ClientMechanism("PLAIN", _plain)
 LOGIN = ClientMechanism("LOGIN", _login)
 CRAM_MD5 = ClientMechanism("CRAM-MD5", _cram_md5)
 
-MECHANISMS: Final = (XOAUTH2, OAUTHBEARER, SCRAM_SHA_256, PLAIN, LOGIN, CRAM_MD5)
+MECHANISMS: Final = (
+    XOAUTH2,
+    OAUTHBEARER,
+    SCRAM_SHA_512_PLUS,
+    SCRAM_SHA_256_PLUS,
+    SCRAM_SHA_1_PLUS,
+    SCRAM_SHA_512,
+    SCRAM_SHA_256,
+    SCRAM_SHA_1,
+    PLAIN,
+    LOGIN,
+    CRAM_MD5,
+)
 """What we can do, best first: all of it goes through verified TLS, so CRAM-MD5 has nothing to hide and comes last."""
 
 

@@ -16,18 +16,40 @@ from gatepost.sasl.login import LOGIN
 from gatepost.sasl.mechanism import Mechanism, Needs
 from gatepost.sasl.oauth import OAUTHBEARER, XOAUTH2
 from gatepost.sasl.plain import PLAIN
-from gatepost.sasl.scram import SCRAM_SHA_256
+from gatepost.sasl.scram import (
+    SCRAM_SHA_1,
+    SCRAM_SHA_1_PLUS,
+    SCRAM_SHA_256,
+    SCRAM_SHA_256_PLUS,
+    SCRAM_SHA_512,
+    SCRAM_SHA_512_PLUS,
+)
 
 __all__ = ["MECHANISMS", "NAMES", "default_names", "find"]
 
 MECHANISMS: Final[Mapping[str, Mechanism]] = MappingProxyType(
-    {each.name: each for each in (SCRAM_SHA_256, PLAIN, LOGIN, OAUTHBEARER, XOAUTH2, CRAM_MD5)}
+    {
+        each.name: each
+        for each in (
+            SCRAM_SHA_512_PLUS,
+            SCRAM_SHA_256_PLUS,
+            SCRAM_SHA_1_PLUS,
+            SCRAM_SHA_512,
+            SCRAM_SHA_256,
+            SCRAM_SHA_1,
+            PLAIN,
+            LOGIN,
+            OAUTHBEARER,
+            XOAUTH2,
+            CRAM_MD5,
+        )
+    }
 )
 
 NAMES: Final = tuple(MECHANISMS)
 """Their names, in order of preference."""
 
-_ON_REQUEST: Final = frozenset({"CRAM-MD5"})
+_ON_REQUEST: Final = frozenset(NAMES) - {"SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"}
 
 
 def default_names(*, has_issuer: bool) -> tuple[str, ...]:

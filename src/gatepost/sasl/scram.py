@@ -1,6 +1,7 @@
 """SCRAM: both sides prove that they know the secret, and the store need not keep it (RFC 5802, RFC 7677).
 
-One conversation for every hash function; SCRAM-SHA-256 is the one on offer.  Records have the text form of RFC 5803:
+One conversation for every hash function, with channel binding (``-PLUS``) and without.  Records have the text form of
+RFC 5803, one for each hash function, and serve both:
 
     SCRAM-SHA-256$15000:<salt>$<StoredKey>:<ServerKey>          the last three in base64
 
@@ -26,13 +27,19 @@ from gatepost.sasl.wire import decode_base64, encode_base64
 
 __all__ = [
     "MINIMUM_ITERATIONS",
+    "SCRAM_SHA_1",
+    "SCRAM_SHA_1_PLUS",
     "SCRAM_SHA_256",
+    "SCRAM_SHA_256_PLUS",
+    "SCRAM_SHA_512",
+    "SCRAM_SHA_512_PLUS",
     "ClientFinal",
     "ClientFirst",
     "Keys",
     "Record",
     "derive",
     "exclusive_or",
+    "key_size",
     "keys_of",
     "parse_client_final",
     "parse_client_first",
@@ -96,14 +103,13 @@ def parse_record(text: str) -> Record:
         ValueError: it is no record, or one of a hash function that we do not know.
     """
     match = _RECORD.fullmatch(text)
-    digest = _HASHES.get(match["scheme"]) if match else None
-    if match is None or digest is None:
+    if match is None or match["scheme"] not in _HASHES:
         raise ValueError("no SCRAM record")
     try:
         salt, stored, server = (decode_base64(match[each].encode()) for each in ("salt", "stored", "server"))
     except Malformed:
         raise ValueError("SCRAM record that is not base64") from None  # our trouble, and no client's
-    if {len(stored), len(server)} != {hashlib.new(digest).digest_size}:
+    if {len(stored), len(server)} != {key_size(match["scheme"])}:
         raise ValueError("SCRAM record with keys of a wrong length")
     return Record(match["scheme"], salt, int(match["iterations"]), stored, server)
 
@@ -141,6 +147,11 @@ def verify(record: Record, password: bytes) -> bool:
     """Tell whether *record* is of that prepared password."""
     stored = stored_key(password, record.salt, record.iterations, record.scheme)
     return hmac.compare_digest(stored, record.stored_key)
+
+
+def key_size(scheme: str) -> int:
+    """Return how many octets each key of a record has."""
+    return hashlib.new(_HASHES[scheme]).digest_size
 
 
 def sign(key: bytes, said: bytes, scheme: str) -> bytes:
@@ -216,25 +227,32 @@ def parse_client_final(message: bytes) -> ClientFinal:
     return ClientFinal(match["covered"], match["binding"], match["nonce"], decode_base64(match["proof"].encode()))
 
 
-def scram(scheme: str, needs: Needs, *, is_plus_offered: bool = False) -> Mechanism:
-    """Return the mechanism without channel binding.
+def scram(needs: Needs, *, binds: bool = False) -> Mechanism:
+    """Return a mechanism.
 
     Args:
-        scheme: its name, which is also what its records start with.
-        needs: what the stores must have.
-        is_plus_offered: whether its ``-PLUS`` is offered beside it.
+        needs: what the stores must have; its value is the mechanism's name, and what its records start with.
+        binds: whether it is the one with channel binding.
     """
+    scheme = needs.value
+    plus = f"{scheme}-PLUS"
 
     def exchange(initial: bytes | None, context: Context) -> Exchange[Outcome]:
         message = (yield from ask(b"")) if initial is None else initial
         if _MANDATORY in message:
             return Denied("mandatory SCRAM extension")
         first = parse_client_first(message)
-        # RFC 5802 §6: "p" belongs to the -PLUS name; "y" where we offer it means that somebody cut it from our list.
-        if first.header.flag == "p":
+        # RFC 5802 §6: "p" belongs to the -PLUS name and nothing else does; "y" where we offer that name means that
+        # somebody cut it from our list.
+        if binds and first.header.flag != "p":
+            return Denied("no channel binding under the -PLUS name")
+        if not binds and first.header.flag == "p":
             return Denied("channel binding under the plain name")
-        if first.header.flag == "y" and is_plus_offered:
+        if first.header.flag == "y" and plus in context.offered:
             return Denied("client did not see that we offer channel binding")
+        bound = context.bindings.get(first.header.binding) if binds else b""
+        if bound is None:
+            return Denied("channel binding of a type that we do not have")
         authcid = prepare_name(first.name)
         authzid = prepare_name(first.header.authzid) if first.header.authzid else ""
 
@@ -250,9 +268,10 @@ def scram(scheme: str, needs: Needs, *, is_plus_offered: bool = False) -> Mechan
         if len(final.proof) != len(records[0][1].stored_key):
             raise Malformed("SCRAM proof of a wrong length")
 
-        # RFC 5802 §5.1: "c" repeats the GS2 header and "r" the nonce, octet by octet.
-        if final.binding.encode() != encode_base64(first.header.text.encode()):
-            return Denied("GS2 header changed on the way")
+        # RFC 5802 §5.1: "c" repeats the GS2 header, with what the client sees of the channel, and "r" the nonce, octet
+        # by octet.
+        if final.binding.encode() != encode_base64(first.header.text.encode() + bound):
+            return Denied("other end of another channel" if binds else "GS2 header changed on the way")
         if final.nonce != nonce:
             return Denied("wrong nonce")
 
@@ -270,7 +289,7 @@ def scram(scheme: str, needs: Needs, *, is_plus_offered: bool = False) -> Mechan
             return Denied("wrong proof or unknown name")
         return Granted(found, authzid, b"v=" + encode_base64(proof_of_ours))
 
-    return Mechanism(scheme, exchange, needs)
+    return Mechanism(plus if binds else scheme, exchange, needs, binds)
 
 
 def _records(held: Held, scheme: str) -> list[tuple[Identity | None, Record]]:
@@ -283,4 +302,9 @@ def _records(held: Held, scheme: str) -> list[tuple[Identity | None, Record]]:
     return records
 
 
-SCRAM_SHA_256 = scram("SCRAM-SHA-256", Needs.SCRAM_SHA_256)
+SCRAM_SHA_1 = scram(Needs.SCRAM_SHA_1)
+SCRAM_SHA_256 = scram(Needs.SCRAM_SHA_256)
+SCRAM_SHA_512 = scram(Needs.SCRAM_SHA_512)
+SCRAM_SHA_1_PLUS = scram(Needs.SCRAM_SHA_1, binds=True)
+SCRAM_SHA_256_PLUS = scram(Needs.SCRAM_SHA_256, binds=True)
+SCRAM_SHA_512_PLUS = scram(Needs.SCRAM_SHA_512, binds=True)

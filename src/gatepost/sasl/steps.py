@@ -68,8 +68,8 @@ class CheckPassword:
 class FetchSecret:
     """For the stores: every verifier of *scheme* that *authcid* has.  Answer: ``Held``.
 
-    Schemes: ``SCRAM-SHA-256`` gives the record of RFC 5803 as ASCII text; ``HMAC-MD5`` gives 32 octets, the inner and
-    outer state.
+    Schemes: ``SCRAM-SHA-1``, ``-256`` and ``-512`` give the record of RFC 5803 as ASCII text; ``HMAC-MD5`` gives 32
+    octets, the inner and outer state.
     """
 
     authcid: str

@@ -21,7 +21,10 @@ from gatepost.model.reply import Reply
 from gatepost.model.verdict import Refuse
 from gatepost.observe.events import CommandRefused, SessionClosed, SessionOpened, SessionRevoked
 from gatepost.policy.policy import Stage
+from gatepost.sasl.mechanism import Mechanism
+from gatepost.session.auth import Authority
 from gatepost.session.bdat import refuse_chunk
+from gatepost.session.channel_binding import workable
 from gatepost.session.chunk import Chunks
 from gatepost.session.failures import reply_to, tell_trouble
 from gatepost.session.hooks import Hooks
@@ -364,7 +367,11 @@ class Conversation(Wire):
         # RFC 4954 §3, RFC 8314 §3: AUTH is offered where it would work: not in clear, not twice.
         if authority is None or self.identity is not None or (self.service.require_tls and self.peer.tls is None):
             return ()
-        return tuple(each.name for each in authority.offered(self.peer.listener))
+        return tuple(each.name for each in self.offered(authority))
+
+    def offered(self, authority: Authority) -> tuple[Mechanism, ...]:
+        """Return the mechanisms of our listener that can work on this connection."""
+        return workable(authority.offered(self.peer.listener), self.transport)
 
     def look_at_peer(self) -> None:
         """Read the facts about the connection from its transport, at the start and after a handshake."""

@@ -19,7 +19,7 @@ from gatepost.state.guesses import Guess, Guesses, LockedOut
 __all__ = ["Guard", "NotJudged"]
 
 # Their clients prove themselves only after the secret was fetched.
-_PROVEN_AFTERWARDS: Final = frozenset({Needs.SCRAM_SHA_256})
+_PROVEN_AFTERWARDS: Final = frozenset({Needs.SCRAM_SHA_1, Needs.SCRAM_SHA_256, Needs.SCRAM_SHA_512})
 
 
 class NotJudged(GatepostError):

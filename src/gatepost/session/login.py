@@ -15,6 +15,7 @@ from gatepost.sasl.mechanism import Context, Mechanism
 from gatepost.sasl.steps import Granted
 from gatepost.sasl.wire import decode_base64, encode_base64
 from gatepost.session.auth import Attempt, drive
+from gatepost.session.channel_binding import bindings
 from gatepost.session.failures import reply_to
 from gatepost.session.guard import Guard, NotJudged
 from gatepost.session.wire import Gone
@@ -87,7 +88,8 @@ async def login(session: Conversation, argument: str) -> None:
         session.refuse(replies.ALREADY_AUTHENTICATED, "AUTH", "second AUTH")
         return
     try:
-        mechanism, initial = _parse(argument, authority.offered(session.peer.listener))
+        offered = session.offered(authority)
+        mechanism, initial = _parse(argument, offered)
     except Malformed as error:
         session.refuse(reply_to(error), "AUTH", error.reason)
         return
@@ -96,7 +98,9 @@ async def login(session: Conversation, argument: str) -> None:
         return
 
     attempt = authority.begin(session.peer, mechanism.name)
-    exchange = mechanism.start(initial, Context(session.service.hostname, _nonce))
+    bound = bindings(session.transport) if mechanism.binds else {}
+    names = tuple(each.name for each in offered)
+    exchange = mechanism.start(initial, Context(session.service.hostname, _nonce, names, bound))
     client = _Client(session)
     guard = Guard(attempt, client, mechanism, session.service.guesses, session.peer.address)
     try:

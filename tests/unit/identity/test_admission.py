@@ -45,6 +45,13 @@ def test_each_restriction_has_its_reason(facts: dict[str, Any], reason: str) -> 
     assert _why(**facts) == reason
 
 
+def test_whoever_may_use_a_mechanism_may_bind_it_to_the_connection_but_not_the_other_way_round() -> None:
+    assert _why(mechanism="SCRAM-SHA-256-PLUS", mechanisms=frozenset({"SCRAM-SHA-256"})) == ""
+    assert _why(mechanism="SCRAM-SHA-256-PLUS", mechanisms=frozenset({"SCRAM-SHA-256-PLUS"})) == ""
+    assert _why(mechanism="SCRAM-SHA-256", mechanisms=frozenset({"SCRAM-SHA-256-PLUS"})) != ""
+    assert _why(mechanism="SCRAM-SHA-256-PLUS", mechanisms=frozenset({"SCRAM-SHA-1", "PLAIN"})) != ""
+
+
 def test_what_fits_is_admitted() -> None:
     assert (
         _why(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatepost.identity.decoys import DECOY, Decoys
-from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Work
+from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SCHEMES, SCRAM_SHA_256, Work
 from gatepost.identity.verifiers import Argon2, check_of, matching
 from gatepost.model.identity import Secret
 from gatepost.sasl.scram import parse_record
@@ -16,7 +16,7 @@ def test_a_decoy_is_the_same_after_a_restart_and_another_with_another_key() -> N
     assert one.account("tim", 4096) == same.account("tim", 4096)
     assert one.salt("tim") != one.salt("ann")
     assert one.salt("tim") != other.salt("tim")
-    for scheme in (SCRAM_SHA_256, HMAC_MD5):
+    for scheme in (*SCRAM_SCHEMES, HMAC_MD5):
         account = one.account("tim", 4096)
         assert one.fetched(account, scheme) == same.fetched(account, scheme)
         assert one.fetched(account, scheme) != other.fetched(account, scheme)
@@ -26,10 +26,13 @@ def test_a_decoy_is_the_same_after_a_restart_and_another_with_another_key() -> N
 def test_decoy_verifiers_have_the_shape_of_real_ones() -> None:
     decoys = Decoys(KEYS)
     account = decoys.account("tim", 5000)
-    scram, states = decoys.fetched(account, SCRAM_SHA_256), decoys.fetched(account, HMAC_MD5)
-    assert scram is not None
-    record = parse_record(scram.reveal().decode())
-    assert (record.salt, record.iterations, len(record.salt)) == (account.salt, 5000, 16)
+    for scheme in SCRAM_SCHEMES:
+        scram = decoys.fetched(account, scheme)
+        assert scram is not None
+        record = parse_record(scram.reveal().decode())  # sees to the length of the keys
+        assert (record.scheme, record.salt, record.iterations, len(record.salt)) == (scheme, account.salt, 5000, 16)
+        assert record.stored_key != record.server_key
+    states = decoys.fetched(account, HMAC_MD5)
     assert states is not None
     assert len(states.reveal()) == 32
 

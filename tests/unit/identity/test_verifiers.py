@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatepost.identity import verifiers
-from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_256, Account, Credential
+from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SHA_1, SCRAM_SHA_256, SCRAM_SHA_512, Account, Credential
 from gatepost.identity.verifiers import check_of, make, matching
 from gatepost.model.identity import Secret
 from gatepost.sasl import hmac_md5, scram
@@ -38,6 +38,10 @@ def _account(*held: dict[str, Secret]) -> Account:
         (False, ("SCRAM-SHA-256", "PLAIN", "LOGIN"), {SCRAM_SHA_256}),
         (False, ("PLAIN",), {SCRAM_SHA_256}),
         (False, ("CRAM-MD5",), {SCRAM_SHA_256, HMAC_MD5}),
+        (False, ("SCRAM-SHA-1", "PLAIN"), {SCRAM_SHA_1, SCRAM_SHA_256}),
+        (False, ("SCRAM-SHA-512-PLUS", "SCRAM-SHA-256"), {SCRAM_SHA_512, SCRAM_SHA_256}),
+        (True, ("SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-512"), {SCRAM_SHA_1, SCRAM_SHA_512}),
+        (True, ("SCRAM-SHA-256-PLUS",), {SCRAM_SHA_256}),
         (True, ("PLAIN", "LOGIN"), {ARGON2ID}),
         (True, ("LOGIN",), {ARGON2ID}),
         (True, ("SCRAM-SHA-256", "PLAIN"), {ARGON2ID, SCRAM_SHA_256}),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import functools
 
 import pytest
 import scramp
@@ -12,11 +14,13 @@ from hypothesis import strategies as st
 from gatepost.errors import Malformed, Misuse
 from gatepost.model.identity import Identity, Secret
 from gatepost.sasl import client, scram
-from gatepost.sasl.mechanism import Context, Needs
-from gatepost.sasl.scram import SCRAM_SHA_256, Record, derive, parse_record, stored_key, verify
+from gatepost.sasl.mechanism import Context
+from gatepost.sasl.registry import MECHANISMS
+from gatepost.sasl.scram import SCRAM_SHA_256, SCRAM_SHA_256_PLUS, Record, derive, parse_record, stored_key, verify
 from gatepost.sasl.steps import Candidate, Challenge, Denied, FetchSecret, Granted, Held
 
 TIM = Identity("user", "1")
+SCHEMES = ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512")
 CLIENT_NONCE = "client.nonce"
 SERVER_NONCE = "fixed.nonce.with.enough.bits"
 
@@ -26,14 +30,25 @@ SERVER_NONCE = "fixed.nonce.with.enough.bits"
 @pytest.mark.parametrize("scheme", ["SCRAM-SHA-1", "SCRAM-SHA-256"])
 def test_it_gives_the_exchange_of_the_standard(vectors, scheme):
     vector = vectors["scram"][scheme]
-    mechanism = scram.scram(scheme, Needs.SCRAM_SHA_256)
-    exchange = mechanism.start(vector["client_first"].encode(), Context("host", lambda: vector["server_nonce"]))
+    exchange = MECHANISMS[scheme].start(
+        vector["client_first"].encode(), Context("host", lambda: vector["server_nonce"])
+    )
     assert next(exchange) == FetchSecret("user", scheme)
     record = derive(b"pencil", base64.b64decode(vector["salt"]), 4096, scheme)
     assert exchange.send(Held((Candidate(TIM, Secret(record.encode())),))) == Challenge(vector["server_first"].encode())
     with pytest.raises(StopIteration) as stop:
         exchange.send(vector["client_final"].encode())
     assert stop.value.value == Granted(TIM, "", vector["server_final"].encode())
+
+
+def scramp_answer(other: scramp.ScramClient, challenge: bytes) -> bytes:
+    """Answer as the client of scramp does."""
+    if challenge.startswith(b"v="):
+        other.set_server_final(challenge.decode())
+        return b""
+    other.set_server_first(challenge.decode())
+    answer: str = other.get_client_final()
+    return answer.encode()
 
 
 def first(name: str = "user", header: str = "n,,", extensions: str = "") -> bytes:
@@ -175,10 +190,112 @@ def test_channel_binding_under_the_plain_name_fails(play, stores):
 def test_a_client_that_thinks_we_cannot_bind_channels_is_right_unless_we_offer_it(play, stores):
     stores.add("user", "secret")
     assert isinstance(play(SCRAM_SHA_256, first(header="y,,"), final(binding="eSws"), b""), Granted)
-    beside_plus = scram.scram("SCRAM-SHA-256", Needs.SCRAM_SHA_256, is_plus_offered=True)
-    outcome = play(beside_plus, first(header="y,,"))
+    play.context = dataclasses.replace(play.context, offered=("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"))
+    outcome = play(SCRAM_SHA_256, first(header="y,,"))
     assert outcome == Denied("client did not see that we offer channel binding")
-    assert isinstance(play(beside_plus, first(), final(), b""), Granted)
+    assert isinstance(play(SCRAM_SHA_256, first(), final(), b""), Granted)
+
+
+@pytest.mark.rfc("5802 §6")
+def test_what_is_bound_with_another_hash_function_says_nothing_about_what_a_client_saw(play, stores):
+    stores.add("user", "secret")
+    play.context = dataclasses.replace(play.context, offered=("SCRAM-SHA-512-PLUS", "SCRAM-SHA-256"))
+    assert isinstance(play(SCRAM_SHA_256, first(header="y,,"), final(binding="eSws"), b""), Granted)
+
+
+CHANNEL = bytes(range(32))
+BOUND_HEADER = "p=tls-exporter,,"
+BOUND = base64.b64encode(BOUND_HEADER.encode() + CHANNEL).decode()
+
+
+@pytest.fixture
+def bound_play(play):
+    names = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256")
+    play.context = dataclasses.replace(play.context, offered=names, bindings={"tls-exporter": CHANNEL})
+    return play
+
+
+@pytest.mark.rfc("5802 §6")
+def test_a_login_bound_to_our_connection_is_granted(bound_play, stores):
+    stores.add("user", "secret")
+    outcome = bound_play(SCRAM_SHA_256_PLUS, first(header=BOUND_HEADER), final(binding=BOUND), b"")
+    assert isinstance(outcome, Granted)
+    # The records are those of the mechanism without channel binding.
+    assert stores.asked == [FetchSecret("user", "SCRAM-SHA-256")]
+
+
+@pytest.mark.rfc("5802 §6")
+@pytest.mark.parametrize(
+    "binding",
+    [
+        BOUND_HEADER.encode() + bytes(32),
+        BOUND_HEADER.encode() + CHANNEL[:-1],
+        BOUND_HEADER.encode() + CHANNEL + b"\0",
+        BOUND_HEADER.encode(),
+        b"p=tls-unique,," + CHANNEL,
+        b"n,,",
+        CHANNEL,
+    ],
+)
+def test_a_login_bound_to_another_connection_is_a_no_also_with_the_right_proof(bound_play, stores, binding):
+    stores.add("user", "secret")
+    answer = final(binding=base64.b64encode(binding).decode())
+    assert bound_play(SCRAM_SHA_256_PLUS, first(header=BOUND_HEADER), answer) == Denied("other end of another channel")
+
+
+@pytest.mark.rfc("5802 §6")
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("n,,", "no channel binding under the -PLUS name"),
+        ("y,,", "no channel binding under the -PLUS name"),
+        ("p=tls-unique,,", "channel binding of a type that we do not have"),
+        ("p=tls-server-end-point,,", "channel binding of a type that we do not have"),
+        ("p=TLS-EXPORTER,,", "channel binding of a type that we do not have"),
+    ],
+)
+def test_under_the_plus_name_only_the_binding_that_we_have_is_taken(bound_play, stores, header, reason):
+    stores.add("user", "secret")
+    assert bound_play(SCRAM_SHA_256_PLUS, first(header=header)) == Denied(reason)
+    assert stores.asked == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("others", ["scramp", "ours"])
+def test_each_hash_function_binds(play, stores, scheme, others):
+    stores.add("user", "secret")
+    plus = f"{scheme}-PLUS"
+    play.context = dataclasses.replace(play.context, offered=(plus,), bindings={"tls-unique": b"finished"})
+    if others == "ours":
+        credentials = client.Credentials("user", Secret(b"secret"), binding=("tls-unique", b"finished"))
+        login = next(each for each in client.MECHANISMS if each.name == plus).start(credentials)
+        outcome = play.with_client(MECHANISMS[plus], login)
+        assert login.succeed() is True
+    else:
+        other = scramp.ScramClient([plus], "user", "secret", channel_binding=("tls-unique", b"finished"))
+        outcome = play.with_responder(
+            MECHANISMS[plus], other.get_client_first().encode(), lambda challenge: scramp_answer(other, challenge)
+        )
+    assert isinstance(outcome, Granted)
+
+
+@pytest.mark.rfc("5802 §6")
+def test_our_client_says_that_it_could_have_bound(play, stores):
+    stores.add("user", "secret")
+    credentials = client.Credentials("user", Secret(b"secret"), binding=("tls-exporter", CHANNEL))
+    login = client.SCRAM_SHA_256.start(credentials)
+    assert login.initial is not None
+    assert login.initial.startswith(b"y,,n=user,")
+    assert isinstance(play.with_client(SCRAM_SHA_256, login), Granted)
+    # Where we offer it, somebody has cut it from what the client was shown.
+    play.context = dataclasses.replace(play.context, offered=("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"))
+    outcome = play.with_client(SCRAM_SHA_256, client.SCRAM_SHA_256.start(credentials))
+    assert outcome == Denied("client did not see that we offer channel binding")
+
+
+def test_our_client_binds_nothing_where_there_is_nothing():
+    with pytest.raises(Malformed, match="channel binding is needed"):
+        client.SCRAM_SHA_256_PLUS.start(client.Credentials("user", Secret(b"secret")))
 
 
 @pytest.mark.rfc("5802 §5.1")
@@ -272,7 +389,7 @@ def test_records_of_another_scheme_are_our_own_trouble():
 
 
 @pytest.mark.rfc("5803 §2")
-@pytest.mark.parametrize("scheme", ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_record_is_read_as_it_was_written(scheme):
     text = derive(b"secret", b"salt", 4096, scheme)
     record = parse_record(text)
@@ -283,9 +400,13 @@ def test_a_record_is_read_as_it_was_written(scheme):
 
 
 @pytest.mark.rfc("5803 §2")
-def test_a_record_holds_the_keys_that_others_compute():
-    salt, stored, server, iterations = scramp.ScramMechanism("SCRAM-SHA-256").make_auth_info("secret", 5000, b"s" * 16)
-    assert parse_record(derive(b"secret", b"s" * 16, 5000)) == Record("SCRAM-SHA-256", salt, iterations, stored, server)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_record_holds_the_keys_that_others_compute(scheme):
+    salt, stored, server, iterations = scramp.ScramMechanism(scheme).make_auth_info("secret", 10_000, b"s" * 16)
+    assert parse_record(derive(b"secret", b"s" * 16, 10_000, scheme)) == Record(
+        scheme, salt, iterations, stored, server
+    )
+    assert len(stored) == len(server) == scram.key_size(scheme)
 
 
 @pytest.mark.parametrize(
@@ -334,25 +455,20 @@ def test_any_text_is_a_record_or_an_error(text):
 )
 def test_the_client_of_scramp_logs_in_at_our_server(play, stores, name, password):
     stores.add(name, password)
-    other = scramp.ScramClient(["SCRAM-SHA-256"], name, password)
-
-    def respond(challenge: bytes) -> bytes:
-        if challenge.startswith(b"v="):
-            other.set_server_final(challenge.decode())
-            return b""
-        other.set_server_first(challenge.decode())
-        return other.get_client_final().encode()
-
-    outcome = play.with_responder(SCRAM_SHA_256, other.get_client_first().encode(), respond)
-    assert isinstance(outcome, Granted)
+    for scheme in SCHEMES:
+        other = scramp.ScramClient([scheme], name, password)
+        first_message = other.get_client_first().encode()
+        outcome = play.with_responder(MECHANISMS[scheme], first_message, functools.partial(scramp_answer, other))
+        assert isinstance(outcome, Granted)
 
 
 @pytest.mark.parametrize(
     ("name", "password"),
     [("user", "pencil"), ("user,=", "p,=q"), ("ünal", "pä\u00adss\u2168"), ("ü,", " two  spaces ")],
 )
-def test_our_client_logs_in_at_the_server_of_scramp(name, password):
-    mechanism = scramp.ScramMechanism("SCRAM-SHA-256")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_our_client_logs_in_at_the_server_of_scramp(scheme, name, password):
+    mechanism = scramp.ScramMechanism(scheme)
     info = mechanism.make_auth_info(password)
     asked: list[str] = []
 
@@ -361,7 +477,8 @@ def test_our_client_logs_in_at_the_server_of_scramp(name, password):
         return info
 
     server = mechanism.make_server(find)
-    login = client.SCRAM_SHA_256.start(client.Credentials(name, Secret(password.encode())))
+    ours = next(each for each in client.MECHANISMS if each.name == scheme)
+    login = ours.start(client.Credentials(name, Secret(password.encode())))
     assert login.initial is not None
     server.set_client_first(login.initial.decode())
     server.set_client_final(login.respond(server.get_server_first().encode()).decode())

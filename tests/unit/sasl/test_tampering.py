@@ -6,6 +6,7 @@ well for both sides only if what came says the same as what was sent (letter cas
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
@@ -20,7 +21,10 @@ from gatepost.sasl.registry import MECHANISMS
 from gatepost.sasl.steps import Denied, Granted
 
 NAME, PASSWORD, TOKEN = "tim the,=enchanter", "tanstaaf", "ya29.token"
-CREDENTIALS = client.Credentials(NAME, Secret(PASSWORD.encode()), Secret(TOKEN.encode()))
+CHANNEL = bytes(range(32))
+CREDENTIALS = client.Credentials(
+    NAME, Secret(PASSWORD.encode()), Secret(TOKEN.encode()), binding=("tls-exporter", CHANNEL)
+)
 
 # Stores keep nothing between examples but what they were told before the first.
 several_examples = settings(
@@ -137,6 +141,7 @@ def says_the_same(name: str, wire: Wire, outcome: Granted) -> bool:
 def ready(play, stores):
     stores.add(NAME, PASSWORD)
     stores.tokens[TOKEN.encode()] = NAME
+    play.context = dataclasses.replace(play.context, bindings={"tls-exporter": CHANNEL})
     return play
 
 
@@ -174,6 +179,28 @@ def test_no_changed_exchange_is_granted(ready, name, change):
         event("granted, for it says the same")
         assert outcome.identity == Identity(NAME, "0")
         assert says_the_same(name, wire, outcome)
+
+
+@pytest.mark.rfc("5056 §2.1")
+@pytest.mark.parametrize("name", [name for name, each in MECHANISMS.items() if each.binds])
+@given(theirs=st.binary(max_size=64), kind=st.sampled_from(["tls-exporter", "tls-unique", "tls-server-end-point"]))
+@several_examples
+def test_whoever_carries_an_exchange_to_another_connection_gets_nowhere(ready, name, theirs, kind):
+    mechanism = next(each for each in client.MECHANISMS if each.name == name)
+    login = mechanism.start(dataclasses.replace(CREDENTIALS, binding=(kind, theirs)))
+    outcome = ready.with_client(MECHANISMS[name], login)
+    assert isinstance(outcome, Granted if (kind, theirs) == CREDENTIALS.binding else Denied)
+
+
+@pytest.mark.parametrize("name", [name for name in MECHANISMS if name.startswith(("SCRAM", "CRAM"))])
+def test_a_recorded_exchange_is_good_only_once(ready, name):
+    mechanism = next(each for each in client.MECHANISMS if each.name == name)
+    wire = Wire(mechanism.start(CREDENTIALS), None)
+    initial = wire.initial()
+    assert isinstance(ready.with_responder(MECHANISMS[name], initial, wire.respond), Granted)
+    recorded = iter(wire.came if initial is None else wire.came[1:])
+    ready.context = dataclasses.replace(ready.context, nonce=lambda: "another.nonce.of.the.server")
+    assert isinstance(ready.with_responder(MECHANISMS[name], initial, lambda _challenge: next(recorded)), Denied)
 
 
 @pytest.mark.parametrize("name", MECHANISMS)

@@ -20,7 +20,6 @@ from typing import Any, Final
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.store import (
     ARGON2ID,
-    HMAC_MD5,
     MECHANISM_SCHEMES,
     SCRAM_SHA_256,
     Account,
@@ -245,7 +244,7 @@ def _survey(path: Path, now: float) -> Survey:
         with contextlib.closing(_open(path)) as connection:
             connection.execute("BEGIN")
             lacking = {}
-            for scheme in (SCRAM_SHA_256, HMAC_MD5):
+            for scheme in dict.fromkeys(MECHANISM_SCHEMES.values()):
                 rows = connection.execute(_LISTENERS_LACKING, {"now": now, "scheme": scheme})
                 lacking[scheme] = frozenset(_texts(text) for (text,) in rows)
             iterations = dict(connection.execute("SELECT iterations, count(*) FROM accounts GROUP BY iterations"))
