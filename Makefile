@@ -16,7 +16,7 @@ help:
 	@echo 'make check    format, lint, types, import rules, generated files, coverage'
 	@echo 'make format   put the sources into shape'
 	@echo 'make generate make the generated files anew'
-	@echo 'make bench    CPU, speed and memory beside stock aiosmtpd; PEERS=postfix,aiosmtpd'
+	@echo 'make bench    CPU, speed and memory beside PEERS=aiosmtpd; or postfix, exim, chasquid, haraka'
 	@echo 'make crash    kill a server KILLS=50 times while mail goes through it, and count'
 	@echo 'make fuzz     talk nonsense to a server for SECONDS=60, and judge every answer'
 	@echo 'make image    build the container image, and send mail through it'

@@ -9,8 +9,7 @@ import platform
 import re
 import sqlite3
 import ssl
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,15 +40,13 @@ def print_rows(rows: Sequence[Row]) -> None:
     print("\n".join(_lines(rows)), flush=True)
 
 
-def _debian(package: str) -> str:
-    done = subprocess.run(
-        ["dpkg-query", "--show", "--showformat=${Version}", package], capture_output=True, text=True, check=False
-    )
-    return done.stdout if done.returncode == 0 else ""
+def write_report(
+    path: Path, tables: str, rows: Sequence[Row], repeats: int, peers: Mapping[str, str], notes: Sequence[str]
+) -> None:
+    """Write the report to *path*; what stands there behind ``<!-- by hand -->`` stays.
 
-
-def write_report(path: Path, tables: str, rows: Sequence[Row], repeats: int) -> None:
-    """Write the report to *path*; what stands there behind ``<!-- by hand -->`` stays."""
+    *peers* are the versions of the servers beside gatepost, *notes* what is to be known of them.
+    """
     kept = _NOTES.search(path.read_text()) if path.exists() else None
     versions = {
         "Python": platform.python_version(),
@@ -58,10 +55,9 @@ def write_report(path: Path, tables: str, rows: Sequence[Row], repeats: int) -> 
         "OpenSSL": ssl.OPENSSL_VERSION.split()[1],
         "SQLite": sqlite3.sqlite_version,
         "Linux": platform.release().split("-")[0],
-        "Postfix": _debian("postfix"),
-        "Dovecot": _debian("dovecot-core"),
+        **peers,
     }
-    shown = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    shown = ", ".join(f"{name} {version}" for name, version in versions.items())
     path.write_text(
         f"""\
 # Benchmarks
@@ -70,7 +66,9 @@ Written by `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d}, {repeats} interle
 {os.cpu_count()} cores, which client and sink use as well; {shown}.
 
 One server at a time takes authenticated mail over TLS 1.3 from a load client in C and hands it to a plain sink.  The
-CPU is that of the server's whole process tree, until the sink has every message.  aiosmtpd relays nothing.
+CPU is that of the server's whole process tree, until the sink has every message.
+
+{chr(10).join(f"- {note}" for note in notes)}
 
 {tables}
 ## Bars
