@@ -16,7 +16,7 @@ from gatepost.errors import ConfigError
 from gatepost.identity.authority import Authority
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
 from gatepost.identity.retirement import Retirement
-from gatepost.identity.stores.sqlite import SqliteStore, is_current
+from gatepost.identity.stores.sqlite import is_current
 from gatepost.identity.verifiers import Argon2
 from gatepost.listener.listener import bind
 from gatepost.listener.tls import KeyPair, read_pair, server_context
@@ -42,6 +42,7 @@ from gatepost.state.counters import Counters
 from gatepost.state.keys import Keys
 from gatepost.state.node import STATE_FILE, NodeState
 from gatepost.state.subjects import LoginLimits
+from gatepost.store_parts import open_stores
 
 if TYPE_CHECKING:
     from gatepost.config import schema
@@ -75,7 +76,7 @@ def bring_stores_up(config: schema.Config) -> None:
         ConfigError: one cannot be brought up to date.
     """
     for store in config.store:
-        if not is_current(store.path):
+        if store.type == "sqlite" and not is_current(store.path):
             words = [sys.executable, "-m", "gatepost.identity.migrate", str(store.path)]
             if subprocess.run(words, check=False).returncode:  # noqa: S603 - our own program, our own words
                 raise ConfigError(f"{store.path}: the accounts database cannot be brought up to date; see above")
@@ -92,7 +93,7 @@ def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) ->
     tokens = _token_verifier(config, clock)
     names = {each.name: each.mechanisms or auth.mechanisms for each in config.listener}
     return Authority(
-        [SqliteStore(each.path) for each in config.store],
+        open_stores(config, keys, clock, emit),
         Passwords(
             HashingPool(queue_limit=auth.hashing_queue),
             PasswordMemory(keys, clock, auth.cache_time.total_seconds(), auth.cache_entries),

@@ -170,7 +170,7 @@ def _set_state(
 
 def has_accounts(config: Config) -> bool:
     """Tell whether there is an accounts database."""
-    return config.store[0].path.exists()
+    return config.accounts_path is not None and config.accounts_path.exists()
 
 
 def open_accounts(config: Config, *, make: bool = False) -> Database:
@@ -187,9 +187,12 @@ def open_accounts(config: Config, *, make: bool = False) -> Database:
     from gatepost.identity.database import Database
     from gatepost.identity.stores.sqlite import is_current
 
-    if not make and not has_accounts(config):
-        raise AccountProblem(f"{config.store[0].path}: there are no accounts yet; add one: gatepost account add LOGIN")
-    database = Database(config.store[0].path)
+    path = config.accounts_path
+    if path is None:
+        raise AccountProblem("accounts are kept elsewhere: none of the stores in the configuration is of type sqlite")
+    if not make and not path.exists():
+        raise AccountProblem(f"{path}: there are no accounts yet; add one: gatepost account add LOGIN")
+    database = Database(path)
     if not is_current(database.path):
         from gatepost.identity.migrate import upgrade
 
@@ -208,7 +211,7 @@ def remark_on_withheld(config: Config) -> None:
     """Say which mechanisms are on but not offered, and which credentials stand in their way."""
     from gatepost.identity.stores.sqlite import withheld
 
-    for each in withheld(config.store[0].path, listener_mechanisms(config), time.time()):
+    for each in withheld(open_accounts(config).path, listener_mechanisms(config), time.time()):
         names = ", ".join(f"{one.account} ({one.credential})" for one in each.obstacles)
         remark(f"{each.mechanism} is not offered on {each.listener}, for want of a verifier: {names}")
 

@@ -93,8 +93,9 @@ def _collect(config: Config, folder: Path, left_out: list[str]) -> list[_Part]:
     ):
         if path.exists():
             parts.append(_Part(name, path, _copy_file(path, folder / name)))
-    for number, store in enumerate(config.store):
-        name = "accounts.db" if len(config.store) == 1 else f"accounts-{number}.db"
+    databases = [(number, each) for number, each in enumerate(config.store) if each.type == "sqlite"]
+    for number, store in databases:
+        name = "accounts.db" if len(databases) == 1 else f"accounts-{number}.db"
         try:
             parts.append(_Part(name, store.path, _copy_database(store.path, folder / name)))
         except sqlite3.Error as error:

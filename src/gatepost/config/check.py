@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from gatepost.config.certificate import Certificate, Flaw, check_pair
+from gatepost.config.check_stores import check_stores
 from gatepost.config.locate import Key
 from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
 from gatepost.config.schema import Config, Issuer, Listener
+from gatepost.config.stores import SqliteStore
 from gatepost.config.vanishing import why_vanishing
-from gatepost.errors import ConfigError, StoreUnavailable
+from gatepost.errors import ConfigError
 
 if TYPE_CHECKING:
     from gatepost.identity.jwks import KeySource
@@ -59,7 +61,7 @@ def check(config: Config, now: dt.datetime | None = None) -> Findings:
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)
-    _credentials(config, findings, moment)
+    check_stores(config, findings, moment)
     return findings
 
 
@@ -69,13 +71,6 @@ def _folders(config: Config, findings: Findings) -> None:
     for number, route in enumerate(config.route):
         if isinstance(route, SandboxRoute):
             _folder(("route", number, "path"), route.path, findings)
-    seen: set[Path] = set()
-    for number, store in enumerate(config.store):
-        if store.path.is_dir():
-            findings.wrong(("store", number, "path"), "is a folder; name a file in it")
-        if store.path in seen:
-            findings.wrong(("store", number, "path"), "is the database of another store too; remove one of them")
-        seen.add(store.path)
 
 
 def _folder(key: Key, path: Path, findings: Findings) -> None:
@@ -95,7 +90,8 @@ def _vanishing(config: Config, findings: Findings) -> set[Path]:
     """What was accepted must outlive the container; return the folders that are refused."""
     keys: dict[Path, Key] = {config.state_dir: ("state_dir",)}
     for number, store in enumerate(config.store):
-        keys.setdefault(store.path.parent, ("store", number, "path"))
+        if isinstance(store, SqliteStore):
+            keys.setdefault(store.path.parent, ("store", number, "path"))
     refused: set[Path] = set()
     for folder, key in keys.items():
         reason = why_vanishing(folder, os.environ)
@@ -344,25 +340,3 @@ def _pair(place: Key, certificate: Path, key: Path | None, findings: Findings, n
     if holder.stat().st_mode & 0o007 and not holder.is_relative_to("/run/secrets"):
         findings.odd((*place, "key"), f"can be read by everybody on this machine; run: chmod o= {holder}")
     return leaf
-
-
-def _credentials(config: Config, findings: Findings, now: dt.datetime) -> None:
-    """Name the credentials that keep a mechanism from being offered: clients that prefer it rarely fall back."""
-    from gatepost.identity.stores.sqlite import is_current, withheld
-
-    listeners = {each.name: each.mechanisms or config.auth.mechanisms for each in config.listener}
-    for number, store in enumerate(config.store):
-        if not is_current(store.path):
-            continue  # not made yet, or brought up to date at the next start
-        try:
-            found = withheld(store.path, listeners, now.timestamp())
-        except StoreUnavailable as error:
-            findings.wrong(("store", number), f"cannot be read ({error}); see to the file")
-            continue
-        for each in found:
-            names = ", ".join(f"{obstacle.account} ({obstacle.credential})" for obstacle in each.obstacles)
-            findings.odd(
-                ("auth", "mechanisms"),
-                f"{each.mechanism} is not offered on {each.listener}: no verifier for it in the credential of {names}; "
-                "make new ones and revoke those, or keep them to other listeners",
-            )

@@ -18,6 +18,12 @@ from gatepost.config.values import print_duration
 
 __all__ = ["explain"]
 
+# What tells the kinds of a table from each other, and how they are written.
+_KINDS = {
+    "route": ("transport", 'transport = "smarthost" or transport = "sandbox"'),
+    "store": ("type", 'type = "sqlite", "passwd-file" or "static"'),
+}
+
 
 def explain(error: ValidationError, source: Source, data: Mapping[str, Any]) -> list[str]:
     """Return one line for each problem in *error*, in the order of the file."""
@@ -30,9 +36,10 @@ def explain(error: ValidationError, source: Source, data: Mapping[str, Any]) -> 
         if kind == "too_short" and any(other[: len(key)] == key for other, _ in found if other != key):
             continue  # not empty: its elements are wrong, and named themselves
         if kind == "union_tag_not_found":
-            key, text = (*key, "transport"), "is missing; add " + _transports()
+            key, text = (*key, _KINDS[str(key[0])][0]), "is missing; add " + _KINDS[str(key[0])][1]
         elif kind == "union_tag_invalid":
-            key, text = (*key, "transport"), f"is {_quote(details['ctx']['tag'])}; write {_transports()}"
+            tag, kinds = _KINDS[str(key[0])]
+            key, text = (*key, tag), f"is {_quote(details['ctx']['tag'])}; write {kinds}"
         elif key == ("hostname",) and key not in source.lines and key not in source.variables:
             text = "is missing, and the system's own name is not fully qualified; add one such as mail.example.org"
         else:
@@ -42,12 +49,8 @@ def explain(error: ValidationError, source: Source, data: Mapping[str, Any]) -> 
 
 
 def _key(location: tuple[str | int, ...]) -> Key:
-    # pydantic puts the transport into the path of a route's key: ("route", 0, "smarthost", "host").
-    return (*location[:2], *location[3:]) if location[0] == "route" and len(location) > 2 else location
-
-
-def _transports() -> str:
-    return 'transport = "smarthost" or transport = "sandbox"'
+    # pydantic puts the kind into the path of a key: ("route", 0, "smarthost", "host").
+    return (*location[:2], *location[3:]) if location[0] in _KINDS and len(location) > 2 else location
 
 
 def _explain_one(key: Key, details: ErrorDetails, data: Mapping[str, Any]) -> str:
@@ -63,11 +66,12 @@ def _explain_unknown(key: Key, data: Mapping[str, Any]) -> str:
     name = str(key[-1])
     table = walk(Config, key[:-1])
     known = names(table)
-    if name in known:  # of a route with another transport
+    if name in known:  # of a route or store of another kind
         value: Any = data
         for part in key[:-1]:
             value = value[part]
-        return f"has no effect with transport = {_quote(value['transport'])}; remove it"
+        tag = _KINDS[str(key[0])][0]
+        return f"has no effect with {tag} = {_quote(value[tag])}; remove it"
     near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
     if near:
         return f"is no key here; did you mean {near[0]}?"

@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 from gatepost.config.keys import is_list, kinds, names
 from gatepost.config.routes import Match, SandboxRoute, SmarthostRoute
 from gatepost.config.schema import Config
+from gatepost.config.stores import PasswdFileStore, SqliteStore, StaticStore
 from gatepost.config.values import print_duration, print_size
 
 __all__ = ["sample"]
@@ -53,6 +54,8 @@ def sample() -> str:
     for name, field in Config.model_fields.items():
         if name == "route":
             tables += _routes(field)
+        elif name == "store":
+            tables += _stores(field)
         elif names(field.annotation) or (is_list(field.annotation) and names(_element(field.annotation))):
             tables += _table(name, field)
         else:
@@ -103,6 +106,18 @@ def _routes(field: FieldInfo) -> Iterator[str]:
     yield from _comment("A route that keeps mail instead of sending it; its other keys are those above.")
     yield "#[[route]]"
     yield from _route(SandboxRoute, "sandbox", {"name": '"sandbox"', "transport": '"sandbox"'}, leave_out="match")
+
+
+def _stores(field: FieldInfo) -> Iterator[str]:
+    yield ""
+    yield from _comment(str(field.description))
+    models: tuple[Any, ...] = (SqliteStore, PasswdFileStore, StaticStore)
+    for number, model in enumerate(models):
+        if number:
+            yield ""
+        yield "#[[store]]"
+        for name, each in model.model_fields.items():
+            yield from _key("store", name, each)
 
 
 def _route(model: Any, path: str, values: dict[str, str], leave_out: str = "") -> Iterator[str]:

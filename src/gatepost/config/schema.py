@@ -16,6 +16,7 @@ from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, fiel
 from gatepost.config.limits import Limits
 from gatepost.config.locate import Source
 from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
+from gatepost.config.stores import PasswdFileStore, SqliteStore, StaticStore, Store
 from gatepost.config.tls import Pair, Tls
 from gatepost.config.values import (
     Address,
@@ -44,6 +45,7 @@ __all__ = [
     "OAuth",
     "Observe",
     "Pair",
+    "PasswdFileStore",
     "Policy",
     "Queue",
     "Route",
@@ -51,6 +53,8 @@ __all__ = [
     "SmarthostRoute",
     "Spool",
     "SqliteStore",
+    "StaticStore",
+    "Store",
     "Tls",
 ]
 
@@ -180,13 +184,6 @@ class Auth(Table):
     argon2: Argon2 = Field(default=Argon2(), description="Cost of hashing chosen passwords.")
 
     _check_distinct = field_validator("mechanisms")(_distinct)
-
-
-class SqliteStore(Table):
-    """Accounts and credentials in an SQLite file."""
-
-    type: Literal["sqlite"] = Field(description="Kind of store.", examples=["sqlite"])
-    path: Location = Field(description="The database.", examples=["/var/lib/gatepost/accounts.db"])
 
 
 class Issuer(Table):
@@ -349,10 +346,11 @@ class Config(Table):
     )
     tls: Tls = Field(default=Tls(), description="TLS of the listeners.")
     auth: Auth = Field(default=Auth(), description="How clients log in.")
-    store: tuple[SqliteStore, ...] = Field(
+    store: tuple[Store, ...] = Field(
         default_factory=lambda data: (SqliteStore(type="sqlite", path=data.get("state_dir", Path()) / "accounts.db"),),
         min_length=1,
-        description="Who may log in, asked in this order; if none is given, state_dir/accounts.db.",
+        description="Who may log in, asked in this order: the first that knows a name speaks for it; if none is given, "
+        "state_dir/accounts.db.",
     )
     oauth: OAuth = Field(default=OAuth(), description="Access tokens that clients bring.")
     policy: Policy = Field(default=Policy(), description="What a login may do.")
@@ -376,6 +374,11 @@ class Config(Table):
     def spool_dir(self) -> Path:
         """Folder of the spools: one each, named by number."""
         return self.state_dir / "spool"
+
+    @property
+    def accounts_path(self) -> Path | None:
+        """The database that ``gatepost account`` keeps: that of the first SQLite store, if there is one."""
+        return next((each.path for each in self.store if isinstance(each, SqliteStore)), None)
 
     @property
     def run_dir(self) -> Path:

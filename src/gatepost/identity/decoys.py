@@ -11,7 +11,16 @@ import hmac
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
-from gatepost.identity.store import ARGON2ID, HMAC_MD5, SCRAM_SCHEMES, SCRAM_SHA_256, Account, Credential, Work
+from gatepost.identity.store import (
+    ARGON2ID,
+    HASH,
+    HMAC_MD5,
+    SCRAM_SCHEMES,
+    SCRAM_SHA_256,
+    Account,
+    Credential,
+    Work,
+)
 from gatepost.identity.verifiers import Argon2, argon2id_decoy
 from gatepost.model.identity import Secret
 from gatepost.sasl.scram import Record, key_size
@@ -58,6 +67,8 @@ class Decoys:
         verifiers: dict[str, Secret] = {}
         if work.argon2:
             verifiers[ARGON2ID] = argon2id_decoy(self._octets("argon2id", account.login), argon2)
+        elif work.other:
+            verifiers[HASH] = Secret(work.other.encode())
         scram = self.fetched(account, SCRAM_SHA_256)
         if work.pbkdf2 and scram is not None:
             verifiers[SCRAM_SHA_256] = scram

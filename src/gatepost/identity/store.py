@@ -16,6 +16,7 @@ from gatepost.sasl.registry import MECHANISMS
 
 __all__ = [
     "ARGON2ID",
+    "HASH",
     "HMAC_MD5",
     "MECHANISM_SCHEMES",
     "SCRAM_SCHEMES",
@@ -39,6 +40,8 @@ SCRAM_SHA_512: Final = "SCRAM-SHA-512"
 """Scheme of a verifier: the record of RFC 5803, as ASCII."""
 ARGON2ID: Final = "ARGON2ID"
 """Scheme of a verifier: an argon2id hash in its usual text form; serves PLAIN and LOGIN."""
+HASH: Final = "HASH"
+"""Scheme of a verifier: a hash that another program made (`gatepost.identity.hashes`); serves PLAIN and LOGIN."""
 HMAC_MD5: Final = "HMAC-MD5"
 """Scheme of a verifier: the two inner states of HMAC-MD5, sealed (`gatepost.identity.sealing`); serves CRAM-MD5."""
 
@@ -146,10 +149,17 @@ class Account:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Work:
-    """What it takes to check a password of an account: each hash is computed once, or not at all."""
+    """What it takes to check a password of an account: each hash is computed once, or not at all.
+
+    Args:
+        pbkdf2: that of SCRAM.
+        argon2: argon2id with our own parameters.
+        other: the like of a hash that another program made; empty for none.
+    """
 
     pbkdf2: bool = False
     argon2: bool = False
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
     either      SCRAM-SHA-1 record, where it is on         SCRAM-SHA-1
                 SCRAM-SHA-512 record, where it is on       SCRAM-SHA-512
                 sealed states of HMAC-MD5, where it is on  CRAM-MD5
+    elsewhere   a hash that another program made           PLAIN, LOGIN
 
 What serves a SCRAM serves its -PLUS.  All SCRAM records of an account share salt and iteration count, so one PBKDF2
 checks a password against all of one hash function; argon2id is computed once at most.
@@ -19,10 +20,11 @@ import functools
 import hmac
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gatepost.identity.store import (
     ARGON2ID,
+    HASH,
     HMAC_MD5,
     MECHANISM_SCHEMES,
     SCRAM_SCHEMES,
@@ -35,6 +37,8 @@ from gatepost.sasl import hmac_md5, scram
 from gatepost.sasl.prepare import password_forms
 
 __all__ = ["Argon2", "Check", "Checkable", "argon2id_decoy", "check_of", "make", "matching"]
+
+_OTHERS_TRIED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +67,19 @@ class Check:
         iterations: of its SCRAM records.
         scram: SCRAM records to compare with.
         argon2id: at most one hash.
+        others: hashes that other programs made, some at most: each is computed for itself.
     """
 
     salt: bytes
     iterations: int
     scram: tuple[Checkable, ...]
     argon2id: tuple[Checkable, ...]
+    others: tuple[Checkable, ...] = ()
 
     @property
     def all(self) -> tuple[Checkable, ...]:
         """Everything, in the order in which `matching` counts."""
-        return self.scram + self.argon2id
+        return self.scram + self.argon2id + self.others
 
 
 def check_of(account: Account) -> Check:
@@ -84,13 +90,16 @@ def check_of(account: Account) -> Check:
     """
     scram_records: list[Checkable] = []
     argon2id: tuple[Checkable, ...] = ()
+    others: tuple[Checkable, ...] = ()
     for credential in account.credentials:
         verifiers = credential.verifiers
         if ARGON2ID in verifiers and not argon2id:
             argon2id = (Checkable(credential, verifiers[ARGON2ID]),)
         elif SCRAM_SHA_256 in verifiers:
             scram_records.append(Checkable(credential, verifiers[SCRAM_SHA_256]))
-    return Check(account.salt, account.iterations, tuple(scram_records), argon2id)
+        elif HASH in verifiers and len(others) < _OTHERS_TRIED:
+            others += (Checkable(credential, verifiers[HASH]),)
+    return Check(account.salt, account.iterations, tuple(scram_records), argon2id, others)
 
 
 def matching(check: Check, password: Secret) -> int | None:
@@ -116,7 +125,16 @@ def _matching(check: Check, password: bytes) -> int | None:
         for place, each in enumerate(check.argon2id, len(check.scram)):
             if _verify_argon2id(password, each.verifier):
                 found = place
+        for place, each in enumerate(check.others, len(check.scram) + len(check.argon2id)):
+            if (found is None or each.credential.revoked is None) and _is_match(password, each.verifier):
+                found = place
     return found
+
+
+def _is_match(password: bytes, verifier: Secret) -> bool:
+    from gatepost.identity.hashes import is_match  # reads the C library's functions: not in every worker
+
+    return is_match(password, verifier)
 
 
 def make(

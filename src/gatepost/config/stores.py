@@ -1,0 +1,82 @@
+"""The keys of ``[[store]]``: who may log in, and where that is written."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
+
+from gatepost.config.values import Flag, Location, Name, Table, check_networks, wrong
+from gatepost.errors import Malformed
+from gatepost.model.identity import parse_sender_pattern
+from gatepost.sasl.prepare import prepare_name
+
+__all__ = ["PasswdFileStore", "SqliteStore", "StaticStore", "Store"]
+
+
+def _check_login(value: str) -> str:
+    try:
+        return prepare_name(value)
+    except Malformed as error:
+        raise wrong(f"is no login ({error.reason}); write a name or an address") from None
+
+
+def _check_sender(value: str) -> str:
+    try:
+        return str(parse_sender_pattern(value))
+    except Malformed:
+        raise wrong("is no sender; write name@domain, *@domain or *") from None
+
+
+class SqliteStore(Table):
+    """Accounts and credentials in an SQLite file, kept by `gatepost account` and `gatepost credential`."""
+
+    type: Literal["sqlite"] = Field(
+        description='Kind of store: "sqlite" is the database that gatepost account and gatepost credential keep.',
+        examples=["sqlite"],
+    )
+    path: Location = Field(description="The database.", examples=["/var/lib/gatepost/accounts.db"])
+
+
+class PasswdFileStore(Table):
+    """Logins in a file of Dovecot's (passwd-file) or Apache's (htpasswd)."""
+
+    type: Literal["passwd-file"] = Field(
+        description="\"passwd-file\": a file of Dovecot's (passwd-file) or Apache's (htpasswd), read again when it "
+        "changes.",
+        examples=["passwd-file"],
+    )
+    path: Location = Field(
+        description="The file; nobody but its owner may be allowed to write it.", examples=["/etc/gatepost/users"]
+    )
+
+
+class StaticStore(Table):
+    """One login, whose secret is in a file."""
+
+    type: Literal["static"] = Field(
+        description='"static": one login, whose secret is in a file of its own, as Docker and Kubernetes hand secrets '
+        "over.",
+        examples=["static"],
+    )
+    login: Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_login)] = Field(
+        description="The login.", examples=["app@example.org"]
+    )
+    secret_file: Location = Field(
+        description="File that holds the secret; read again when it changes.", examples=["/run/secrets/app"]
+    )
+    senders: tuple[Annotated[str, AfterValidator(_check_sender)], ...] | None = Field(
+        default=None,
+        description="Whom it may write as: name@domain, *@domain or *; its login if not given.",
+        examples=[["app@example.org"]],
+    )
+    listeners: tuple[Name, ...] = Field(default=(), description="The only listeners it may come in by; all if empty.")
+    networks: tuple[str, ...] = Field(
+        default=(), description="The only addresses and networks it may come from; all if empty."
+    )
+    sandbox: Flag = Field(default=False, description="Whether its mail goes to the sandbox only.")
+
+    _check_networks = field_validator("networks")(check_networks)
+
+
+Store = Annotated[SqliteStore | PasswdFileStore | StaticStore, Field(discriminator="type")]

@@ -1,0 +1,65 @@
+"""The stores that the configuration names, made: a part of `gatepost.parts`."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, assert_never
+
+from gatepost.identity.store import Account, Credential, Store
+from gatepost.identity.stores.file import FileStore
+from gatepost.identity.stores.sqlite import SqliteStore
+from gatepost.model.clock import Clock
+from gatepost.model.identity import parse_sender_pattern
+from gatepost.observe.emit import Emitter
+from gatepost.state.keys import Keys
+
+if TYPE_CHECKING:
+    from gatepost.config import stores as schema
+    from gatepost.config.schema import Config
+
+__all__ = ["open_stores"]
+
+
+def open_stores(config: Config, keys: Keys, clock: Clock, emit: Emitter) -> list[Store]:
+    """Make the stores, in their order; each is opened when it is first asked."""
+    kinds = [each.type for each in config.store]
+    stores = []
+    for number, each in enumerate(config.store):
+        name = each.type if kinds.count(each.type) == 1 else f"{each.type} {kinds[:number].count(each.type) + 1}"
+        stores.append(_open(each, name, config, keys, clock, emit))
+    return stores
+
+
+def _open(store: schema.Store, name: str, config: Config, keys: Keys, clock: Clock, emit: Emitter) -> Store:
+    # Each kind is loaded only where it is configured.
+    if store.type == "sqlite":
+        return SqliteStore(store.path, name)
+    if store.type == "passwd-file":
+        from gatepost.identity.stores.passwd_file import PasswdFile
+
+        return FileStore(store.path, PasswdFile(keys, config.auth.scram_iterations), clock, name=name, emit=emit)
+    if store.type == "static":
+        from gatepost.identity.stores.static import SECRET_LIMIT, SecretFileReader
+
+        read = SecretFileReader(_account(store, config), _credential(store), keys, config.auth.mechanisms)
+        return FileStore(store.secret_file, read, clock, name=name, size_limit=SECRET_LIMIT, emit=emit)
+    assert_never(store)
+
+
+def _account(store: schema.StaticStore, config: Config) -> Account:
+    senders = store.senders
+    if senders is None:
+        senders = (store.login,) if "@" in store.login else ()
+    return Account(
+        store.login, b"", config.auth.scram_iterations, senders=tuple(parse_sender_pattern(each) for each in senders)
+    )
+
+
+def _credential(store: schema.StaticStore) -> Credential:
+    return Credential(
+        "",
+        "static",
+        listeners=frozenset(store.listeners),
+        networks=tuple(ipaddress.ip_network(each) for each in store.networks),
+        sandbox=store.sandbox,
+    )
