@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> It
         tmp_path_factory.mktemp("server"),
         authority,
         f'[[route]]\nname = "away"\ntransport = "smarthost"\nhost = "127.0.0.1"\nport = {nobody}\ntls = "none"\n',
-        auth='mechanisms = ["SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5"]',
+        auth='mechanisms = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5"]',
     )
     server.add_account("tim", "*@example.org", secret=SECRET)
     server.start()
@@ -50,7 +50,7 @@ def test_a_message_is_sent_with_each_mechanism_and_listed(server: Gatepost) -> N
     steps = json.loads(text)
     assert all(step["ok"] for step in steps)
     assert [step["mechanism"] for step in steps if step["step"] == "data"] == [
-        *("SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5")
+        *("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5")
     ]
     ids = [step["reply"].split()[-1] for step in steps if step["step"] == "data"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ssl
 import sys
 from collections.abc import Generator, Iterator
@@ -100,7 +101,7 @@ def send(
         steps.append(step)
         if not as_json:
             mark = "ok" if step.ok else "NO"
-            click.echo(f"{step.mechanism:<14} {step.step:<9} {mark:<3} {printable(step.reply)}")
+            click.echo(f"{step.mechanism:<18} {step.step:<9} {mark:<3} {printable(step.reply)}")
     if as_json:
         print_rows([{name: getattr(step, name) for name in _COLUMNS} for step in steps], _COLUMNS, as_json=True)
     sys.exit(0 if steps and all(step.ok for step in steps) else 1)
@@ -156,6 +157,8 @@ def _send_one(
                 talk.start_tls()
                 extensions = talk.ehlo()
             step = "auth"
+            if mechanism.binds:
+                credentials = dataclasses.replace(credentials, binding=talk.binding)
             yield _Step(name, step, True, str(talk.login(name, mechanism.start(credentials))))
             step = "mail"
             # RFC 6531 §3.4: an address beyond ASCII needs SMTPUTF8 on MAIL.

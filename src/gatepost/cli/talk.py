@@ -66,6 +66,13 @@ class Talk:
         cipher = self._socket.cipher()
         return f"{self._socket.version()} {cipher[0] if cipher else ''}".strip()
 
+    @property
+    def binding(self) -> tuple[str, bytes] | None:
+        """Type and data of the channel binding, if the connection can have one."""
+        from gatepost.session.channel_binding import bindings_of
+
+        return next(iter(bindings_of(self._socket).items()), None)
+
     def greeting(self) -> Reply:
         """Read the greeting."""
         return self._expect(self._reply(), 220)

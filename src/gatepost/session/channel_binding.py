@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from gatepost.sasl.mechanism import Mechanism
 
-__all__ = ["bindings", "workable"]
+__all__ = ["bindings", "bindings_of", "workable"]
 
 # RFC 9266 §2: the label; no context, which in TLS 1.3 is the same as an empty one; 32 octets.
 _LABEL: Final = b"EXPORTER-Channel-Binding"
@@ -54,7 +54,11 @@ def bindings(transport: asyncio.BaseTransport | None) -> Mapping[str, bytes]:
     Args:
         transport: of the connection, after the handshake if there is one.
     """
-    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    return bindings_of(transport.get_extra_info("ssl_object")) if transport is not None else {}
+
+
+def bindings_of(tls: Any) -> Mapping[str, bytes]:
+    """Return the same, for an object or a socket of the ssl module; nothing for None."""
     if tls is None:
         return {}
     openssl = _openssl()
