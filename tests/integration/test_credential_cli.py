@@ -61,8 +61,12 @@ def test_the_list_says_who_still_uses_the_old_secret(desk: Desk) -> None:
     assert f"nobody has used it since {row['id']} took its place" in said
     asyncio.run(used(desk, old["id"], time.time() + 1))
     said = desk.run("credential", "list", _LOGIN).stderr
-    assert f"is still used, though {row['id']} took its place" in said
-    assert "from 192.0.2.1 as laptop with PLAIN" in said
+    assert f"{row['id']} takes its place; still used by:" in said
+    assert "  192.0.2.1 as laptop with PLAIN, last " in said
+    by_id = {each["id"]: each for each in desk.rows("credential", "list")}
+    [user] = by_id[old["id"]]["used_by"]
+    assert (user["address"], user["client"], user["mechanism"]) == ("192.0.2.1", "laptop", "PLAIN")
+    assert by_id[row["id"]]["used_by"] == []
     assert desk.run("credential", "list", _LOGIN, "--json").stderr == ""
 
 

@@ -16,7 +16,7 @@ from gatepost.errors import StateUnavailable
 from gatepost.observe.events import LoginSucceeded, SpoolTroubled
 from gatepost.state import last_used as module
 from gatepost.state.database import Database
-from gatepost.state.last_used import LastUsed, Use, read_uses
+from gatepost.state.last_used import ClientUse, LastUsed, Use, read_clients, read_uses
 from identities import Clock
 from integration.client import log_in
 from integration.test_session import until
@@ -169,3 +169,50 @@ async def test_the_operator_sees_it(start, tmp_path: Path) -> None:
     broken = CliRunner().invoke(gatepost, ["credential", "list", "--config", str(config)])
     assert broken.exit_code == 0
     assert "not known" in broken.stderr
+
+
+async def test_the_clients_of_a_credential_are_kept_and_the_last_of_them_only(database: Database) -> None:
+    clock = Clock()
+    used = LastUsed(database, clock)
+    began = clock.time
+    used(login(peer="192.0.2.99", client="old"))
+    for number in range(20):
+        clock.time += 1
+        used(login(peer=f"192.0.2.{number % 2}", mechanism=("PLAIN", "LOGIN")[number % 2]))
+    used(login(credential="c2", client=""))
+    await used.write()
+    assert read_clients(database.path, [key(), key("c2"), key("c3")]) == {
+        key(): (
+            ClientUse(began + 20, "192.0.2.1", "laptop", "LOGIN"),
+            ClientUse(began + 19, "192.0.2.0", "laptop", "PLAIN"),
+            ClientUse(began, "192.0.2.99", "old", "PLAIN"),
+        ),
+        key("c2"): (ClientUse(began + 20, "192.0.2.1", "", "PLAIN"),),
+        key("c3"): (),
+    }
+    for number in range(100):
+        clock.time += 1
+        used(login(peer=f"198.51.100.{number}"))
+        if number % 30 == 0:
+            await used.write()
+    await used.write()
+    [clients] = read_clients(database.path, [key()]).values()
+    assert [each.address for each in clients] == [f"198.51.100.{number}" for number in range(99, 83, -1)]
+    assert read_clients(database.path.with_name("none"), [key()]) == {}
+
+
+async def test_clients_that_cannot_be_written_wait(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LIMIT", 3)
+    used = LastUsed(database, Clock())
+    for number in range(10):
+        used(login(peer=f"192.0.2.{number}"))
+
+    async def fail(change: object) -> None:
+        raise StateUnavailable("read-only")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "write", fail)
+        await used.write()
+    await used.write()
+    [clients] = read_clients(database.path, [key()]).values()
+    assert sorted(each.address for each in clients) == ["192.0.2.0", "192.0.2.1", "192.0.2.2"]

@@ -10,7 +10,16 @@ import click
 
 from gatepost.cli.account import has_accounts, open_accounts, remark_on_withheld
 from gatepost.cli.credential_change import expire, restrict, rotate
-from gatepost.cli.credential_facts import facts_of, print_line, remark_on_retiring, rules_of, use_of, uses_of
+from gatepost.cli.credential_facts import (
+    facts_of,
+    print_line,
+    remark_on_retiring,
+    rules_of,
+    use_of,
+    user_facts,
+    users_of,
+    uses_of,
+)
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import print_row, print_rows, remark
 from gatepost.cli.times import MOMENT
@@ -42,6 +51,7 @@ _COLUMNS = (
     "successor",
     "last_used",
     "last_use",
+    "used_by",
 )
 _SHORT_COLUMNS = (
     "id",
@@ -159,11 +169,11 @@ def list_(config: Config, login: str | None, as_json: bool) -> None:
     from gatepost.identity.credentials import list_credentials
 
     rows = list_credentials(open_accounts(config), login) if login or has_accounts(config) else []
-    uses = uses_of(config)
-    facts = [{**facts_of(each), **use_of(uses, each)} for each in rows]
+    uses, users = uses_of(config), users_of(config, rows, time.time())
+    facts = [{**facts_of(each), **use_of(uses, each), "used_by": user_facts(users.get(each.id, ()))} for each in rows]
     print_rows(facts, _COLUMNS if as_json else _SHORT_COLUMNS, as_json)
     if not as_json:
-        remark_on_retiring(rows, uses, time.time())
+        remark_on_retiring(rows, users)
 
 
 @credential.command()

@@ -15,9 +15,9 @@ from gatepost.cli.times import said, utc
 if TYPE_CHECKING:
     from gatepost.config.schema import Config
     from gatepost.identity.credentials import CredentialRow, Rules
-    from gatepost.state.last_used import Use
+    from gatepost.state.last_used import ClientUse, Use
 
-__all__ = ["facts_of", "print_line", "remark_on_retiring", "rules_of", "use_of", "uses_of"]
+__all__ = ["facts_of", "print_line", "remark_on_retiring", "rules_of", "use_of", "user_facts", "users_of", "uses_of"]
 
 
 def print_line(facts: dict[str, Any], line: str, as_json: bool) -> None:
@@ -87,17 +87,41 @@ def facts_of(row: CredentialRow) -> dict[str, Any]:
     }
 
 
-def remark_on_retiring(rows: Sequence[CredentialRow], uses: Mapping[tuple[str, str], Use], now: float) -> None:
+def users_of(config: Config, rows: Sequence[CredentialRow], now: float) -> dict[str, Sequence[ClientUse]]:
+    """Return who still uses those that are being rotated, by id: the clients that came since."""
+    from gatepost.errors import StateUnavailable
+    from gatepost.state.last_used import read_clients
+    from gatepost.state.node import STATE_FILE
+
+    retiring = [row for row in rows if row.state(now) == "retiring"]
+    try:
+        clients = read_clients(config.state_dir / STATE_FILE, [(row.login, row.id) for row in retiring])
+    except StateUnavailable:
+        # That is told where the last use is asked for.
+        return {}
+    return {
+        row.id: [each for each in clients.get((row.login, row.id), ()) if each.time > (row.rotated or 0.0)]
+        for row in retiring
+    }
+
+
+def user_facts(users: Sequence[ClientUse]) -> list[dict[str, Any]]:
+    """Return them as JSON shows them."""
+    return [
+        {"address": each.address, "client": each.client, "mechanism": each.mechanism, "last_used": utc(each.time)}
+        for each in users
+    ]
+
+
+def remark_on_retiring(rows: Sequence[CredentialRow], users: Mapping[str, Sequence[ClientUse]]) -> None:
     """Say of each credential that is being rotated when it ends, and who has not gone over to the new one."""
     for row in rows:
-        if row.state(now) != "retiring":
+        if row.id not in users:
             continue
-        use = uses.get((row.login, row.id))
-        if use is None or use.time <= (row.rotated or 0.0):
+        if not users[row.id]:
             remark(f"{row.id} ends {said(row.expires)}; nobody has used it since {row.successor} took its place")
             continue
-        client = f" as {use.client}" if use.client else ""
-        remark(
-            f"{row.id} ends {said(row.expires)} and is still used, though {row.successor} took its place: "
-            f"last {said(use.time)} from {use.address}{client} with {use.mechanism}"
-        )
+        remark(f"{row.id} ends {said(row.expires)}, {row.successor} takes its place; still used by:")
+        for each in users[row.id]:
+            client = f" as {each.client}" if each.client else ""
+            remark(f"  {each.address}{client} with {each.mechanism}, last {said(each.time)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from gatepost.model.clock import Clock
 from gatepost.observe.events import Event, LoginSucceeded
 from gatepost.state.database import Database
 
-__all__ = ["LastUsed", "Use", "read_uses"]
+__all__ = ["ClientUse", "LastUsed", "Use", "read_clients", "read_uses"]
 
 _WRITE_EVERY: Final = 3.0
 # So many credentials wait to be written at most; what is noted of more is lost.
@@ -27,6 +27,8 @@ _TEXT_LIMIT: Final = 255
 # Rows of credentials that nobody used for so long are forgotten.
 _KEEP: Final = 400 * 86_400.0
 _FORGET_EVERY: Final = 86_400.0
+# So many clients are kept of each credential: those that came last.
+_CLIENTS: Final = 16
 
 _WRITE: Final = """
     INSERT INTO last_used (account, credential, time, address, mechanism, tls, client, uses)
@@ -40,6 +42,33 @@ _WRITE: Final = """
         uses      = uses + excluded.uses"""
 _READ: Final = "SELECT account, credential, time, address, mechanism, tls, client, uses FROM last_used"
 _READ_ONE: Final = _READ + " WHERE account = ? AND credential = ?"
+
+_WRITE_CLIENT: Final = """
+    INSERT INTO client_use (account, credential, address, client, mechanism, time) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (account, credential, address, client, mechanism) DO UPDATE SET time = max(excluded.time, time)"""
+_FORGET_CLIENTS: Final = """
+    DELETE FROM client_use WHERE account = ?1 AND credential = ?2 AND time < (
+        SELECT time FROM client_use WHERE account = ?1 AND credential = ?2 ORDER BY time DESC LIMIT 1 OFFSET ?3)"""
+_READ_CLIENTS: Final = """
+    SELECT time, address, client, mechanism FROM client_use
+    WHERE account = ? AND credential = ? ORDER BY time DESC, address, client, mechanism"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientUse:
+    """A client that logged in with a credential.
+
+    Args:
+        time: when it did so last, in seconds since the epoch.
+        address: whence.
+        client: the name it gave itself in EHLO.
+        mechanism: how.
+    """
+
+    time: float
+    address: str
+    client: str
+    mechanism: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +93,7 @@ class Use:
 
 
 _Key = tuple[str, str]  # account and credential
+_ClientKey = tuple[str, str, str, str, str]  # these, address, client, mechanism
 
 
 class LastUsed:
@@ -78,6 +108,7 @@ class LastUsed:
         self._database = database
         self._clock = clock
         self._waiting: dict[_Key, Use] = {}
+        self._clients: dict[_ClientKey, float] = {}
         self._forgot_at = float("-inf")
 
     def __call__(self, event: Event) -> None:
@@ -87,6 +118,11 @@ class LastUsed:
         key = (event.login, event.credential)
         use = Use(self._clock.now(), event.peer, event.mechanism, event.tls, event.client[:_TEXT_LIMIT])
         self._note(key, use)
+        self._note_client((*key, use.address, use.client, use.mechanism), use.time)
+
+    def _note_client(self, key: _ClientKey, time: float) -> None:
+        if key in self._clients or len(self._clients) < _LIMIT:
+            self._clients[key] = max(time, self._clients.get(key, time))
 
     def _note(self, key: _Key, use: Use) -> None:
         known = self._waiting.get(key)
@@ -107,30 +143,54 @@ class LastUsed:
                 limit = self._clock.now() - _KEEP
                 with contextlib.suppress(StateUnavailable):
                     await self._database.write(
-                        lambda connection, limit=limit: (
-                            connection.execute(  # type: ignore[misc]
-                                "DELETE FROM last_used WHERE time < ?", (limit,)
-                            ).rowcount
-                        )
+                        lambda connection, limit=limit: _forget(connection, limit)  # type: ignore[misc]
                     )
 
     async def write(self) -> None:
         """Write what was noted; what cannot be written waits on."""
         waiting, self._waiting = self._waiting, {}
+        clients, self._clients = self._clients, {}
         if not waiting:
             return
         rows = [
             (*key, use.time, use.address, use.mechanism, use.tls, use.client, use.uses) for key, use in waiting.items()
         ]
         try:
-            await self._database.write(lambda connection: _write(connection, rows))
+            await self._database.write(lambda connection: _write(connection, rows, clients))
         except StateUnavailable:
             for key, use in waiting.items():
                 self._note(key, use)
+            for client, time in clients.items():
+                self._note_client(client, time)
 
 
-def _write(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+def _write(
+    connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]], clients: Mapping[_ClientKey, float]
+) -> None:
     connection.executemany(_WRITE, rows)
+    connection.executemany(_WRITE_CLIENT, [(*key, time) for key, time in clients.items()])
+    credentials = {key[:2] for key in clients}
+    connection.executemany(_FORGET_CLIENTS, [(*key, _CLIENTS - 1) for key in credentials])
+
+
+def _forget(connection: sqlite3.Connection, limit: float) -> None:
+    for table in ("last_used", "client_use"):
+        connection.execute(f"DELETE FROM {table} WHERE time < ?", (limit,))  # noqa: S608 - names of ours
+
+
+def read_clients(path: Path, only: Collection[_Key]) -> dict[_Key, tuple[ClientUse, ...]]:
+    """Return the clients that used some credentials, by account and id, those that came last first.
+
+    Raises:
+        StateUnavailable: it cannot be read.
+    """
+    if not only or not path.exists():
+        return {}
+    database = Database(path)
+    try:
+        return {key: tuple([ClientUse(*row) for row in database.read(_READ_CLIENTS, key)]) for key in only}
+    finally:
+        database.close()
 
 
 def read_uses(path: Path, only: Collection[_Key] | None = None) -> dict[_Key, Use]:

@@ -64,6 +64,21 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX last_used_by_time ON last_used (time)",
     ),
+    (
+        # The clients that used a credential lately, some of each (`gatepost.state.last_used`).
+        """
+        CREATE TABLE client_use (
+            account    TEXT NOT NULL,
+            credential TEXT NOT NULL,
+            address    TEXT NOT NULL,
+            client     TEXT NOT NULL,
+            mechanism  TEXT NOT NULL,
+            time       REAL NOT NULL,
+            PRIMARY KEY (account, credential, address, client, mechanism)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX client_use_by_time ON client_use (time)",
+    ),
 )
 """What made each version from the one before; `PRAGMA user_version` counts them.  Entries are only ever added."""
 
