@@ -320,7 +320,7 @@ def test_a_restriction_cannot_give_what_there_is_no_verifier_for(world: World) -
     row, _ = book.credential(TIM, mechanisms=["PLAIN"], listeners=["devices"], force=True)
     with pytest.raises(AccountProblem, match=r"has no verifier for CRAM-MD5, .* rotate it"):
         restrict_credential(book.database, book.rules, row.id, {"mechanisms": ["CRAM-MD5"]}, now=0.0)
-    with pytest.raises(AccountProblem, match="no verifier for CRAM-MD5 on submission"):
+    with pytest.raises(AccountProblem, match=r"no verifier for .*CRAM-MD5 on submission"):
         restrict_credential(book.database, book.rules, row.id, {}, now=0.0, lift=["listeners"])
     changed = restrict_credential(book.database, book.rules, row.id, {}, now=0.0, lift=["listeners"], force=True)
     assert changed.listeners == ()
