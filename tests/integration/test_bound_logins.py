@@ -91,6 +91,7 @@ async def test_a_listener_that_does_not_bind_takes_clients_that_could(start):
 
 
 @pytest.mark.rfc("9266 §3")
+@pytest.mark.rfc("7627 §1")
 async def test_where_the_connection_cannot_be_bound_to_it_is_not_offered(start):
     async with start(auth=WITH_PLUS) as server:
         server.client_context.options |= 1  # SSL_OP_NO_EXTENDED_MASTER_SECRET

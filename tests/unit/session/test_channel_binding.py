@@ -88,6 +88,7 @@ def test_both_ends_of_a_resumed_connection_have_the_same_and_it_is_not_that_of_t
 
 
 @pytest.mark.rfc("9266 §3")
+@pytest.mark.rfc("7627 §1")
 def test_without_extended_master_secret_nothing_is_bound(authority: Authority) -> None:
     ends = handshake(authority, version=ssl.TLSVersion.TLSv1_2, options=NO_EXTENDED_MASTER_SECRET)
     assert ends[0].get_channel_binding("tls-unique"), "the ssl module would take it"
