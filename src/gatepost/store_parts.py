@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, assert_never
 
+from gatepost.errors import ConfigError
 from gatepost.identity.store import Account, Credential, Store
 from gatepost.identity.stores.file import FileStore
 from gatepost.identity.stores.sqlite import SqliteStore
@@ -43,7 +44,32 @@ def _open(store: schema.Store, name: str, config: Config, keys: Keys, clock: Clo
 
         read = SecretFileReader(_account(store, config), _credential(store), keys, config.auth.mechanisms)
         return FileStore(store.secret_file, read, clock, name=name, size_limit=SECRET_LIMIT, emit=emit)
+    if store.type == "http":
+        return _http(store, name, config, keys, clock)
     assert_never(store)
+
+
+def _http(store: schema.HttpStore, name: str, config: Config, keys: Keys, clock: Clock) -> Store:
+    from gatepost.identity.stores.http import HttpStore
+    from gatepost.identity.stores.http_context import client_context
+
+    try:
+        context = client_context(store.ca_file, store.certificate, store.key)
+    except OSError as error:
+        raise ConfigError(f"store {store.url}: its certificates cannot be used: {error}; give PEM files") from None
+    return HttpStore(
+        store.url,
+        keys,
+        clock,
+        name=name,
+        token=store.token_file.secret if store.token_file is not None else None,
+        context=context,
+        timeout=store.timeout.total_seconds(),
+        cache_seconds=store.cache_time.total_seconds(),
+        cache_entries=store.cache_entries,
+        connections=store.connections,
+        iterations=config.auth.scram_iterations,
+    )
 
 
 def _account(store: schema.StaticStore, config: Config) -> Account:

@@ -11,7 +11,7 @@ import pytest
 from gatepost.identity.store import HMAC_MD5, SCRAM_SHA_256, Store, Work
 from gatepost.model.identity import parse_sender_pattern
 
-__all__ = ["Keeper", "StoreContract"]
+__all__ = ["Keeper", "NameContract", "StoreContract"]
 
 
 @dataclass
@@ -44,8 +44,8 @@ class Keeper:
         raise NotImplementedError
 
 
-class StoreContract:
-    """Inherit, and give a fixture ``keeper``."""
+class NameContract:
+    """Of stores that check passwords themselves, too.  Inherit, and give a fixture ``keeper``."""
 
     async def test_an_unknown_name_is_nobody(self, keeper: Keeper) -> None:
         assert await keeper.store.find("nobody") is None
@@ -104,27 +104,6 @@ class StoreContract:
         assert (identity.account, identity.credential, identity.label) == ("tim", number, "printer")
         assert identity.only_senders == credential.senders
 
-    async def test_credentials_that_stand_come_before_revoked_ones(self, keeper: Keeper) -> None:
-        keeper.add_account("tim")
-        first, second, third = (keeper.add_credential("tim", label=label) for label in "abc")
-        keeper.revoke(third)
-        account = await keeper.store.find("tim")
-        assert account is not None
-        assert {each.id for each in account.credentials[:2]} == {first, second}
-        assert account.credentials[2].id == third
-        assert account.credentials[2].revoked is not None
-        assert all(SCRAM_SHA_256 in each.verifiers for each in account.credentials)
-
-    async def test_all_records_of_an_account_share_salt_and_count(self, keeper: Keeper) -> None:
-        keeper.add_account("tim")
-        for label in "abc":
-            keeper.add_credential("tim", label=label)
-        account = await keeper.store.find("tim")
-        assert account is not None
-        records = {each.verifiers[SCRAM_SHA_256].reveal().split(b"$")[1] for each in account.credentials}
-        assert len(records) == 1
-        assert records.pop().startswith(str(account.iterations).encode() + b":")
-
     async def test_a_change_is_seen_at_the_next_look_up(self, keeper: Keeper) -> None:
         keeper.add_account("tim")
         assert await keeper.store.find("tim") is not None
@@ -147,6 +126,31 @@ class StoreContract:
         account = await keeper.store.find("tim")
         assert account is not None
         assert account.credentials == ()
+
+
+class StoreContract(NameContract):
+    """Of stores that hand over verifiers."""
+
+    async def test_credentials_that_stand_come_before_revoked_ones(self, keeper: Keeper) -> None:
+        keeper.add_account("tim")
+        first, second, third = (keeper.add_credential("tim", label=label) for label in "abc")
+        keeper.revoke(third)
+        account = await keeper.store.find("tim")
+        assert account is not None
+        assert {each.id for each in account.credentials[:2]} == {first, second}
+        assert account.credentials[2].id == third
+        assert account.credentials[2].revoked is not None
+        assert all(SCRAM_SHA_256 in each.verifiers for each in account.credentials)
+
+    async def test_all_records_of_an_account_share_salt_and_count(self, keeper: Keeper) -> None:
+        keeper.add_account("tim")
+        for label in "abc":
+            keeper.add_credential("tim", label=label)
+        account = await keeper.store.find("tim")
+        assert account is not None
+        records = {each.verifiers[SCRAM_SHA_256].reveal().split(b"$")[1] for each in account.credentials}
+        assert len(records) == 1
+        assert records.pop().startswith(str(account.iterations).encode() + b":")
 
     async def test_a_change_is_noticed_and_a_survey_settles_it(self, keeper: Keeper) -> None:
         assert await keeper.store.has_changed()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 import json
 import os
 import ssl
@@ -19,6 +18,7 @@ from gatepost.config.locate import Key
 from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
 from gatepost.config.schema import Config, Issuer, Listener
 from gatepost.config.stores import SqliteStore
+from gatepost.config.values import is_loopback
 from gatepost.config.vanishing import why_vanishing
 from gatepost.errors import ConfigError
 
@@ -180,7 +180,7 @@ def _issuers(config: Config, findings: Findings) -> None:
         if issuer.jwks_file is None and issuer.jwks_url is None:
             findings.wrong(key, "has no keys; add jwks_file or jwks_url")
         url = urlsplit(issuer.jwks_url or "")
-        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
             findings.wrong((*key, "jwks_url"), "is not encrypted: anybody could send keys; write https://")
         if issuer.jwks_file is not None:
             _jwks_file(issuer, key, findings)
@@ -249,7 +249,7 @@ def _routes(config: Config, findings: Findings) -> None:
 
 def _smarthost(route: SmarthostRoute, key: Key, findings: Findings) -> None:
     has_secret = route.password_secret is not None or route.token_secret is not None
-    is_near = _is_loopback(route.host)
+    is_near = is_loopback(route.host)
     if has_secret and not route.login:
         findings.wrong((*key, "login"), "is missing beside a password or token; add the name to log in with")
     if route.login and not has_secret:
@@ -282,13 +282,6 @@ def _smarthost(route: SmarthostRoute, key: Key, findings: Findings) -> None:
         # Secrets that a container is given are readable for all that run in it.
         if file is not None and not file.path.is_relative_to("/run/secrets") and file.path.stat().st_mode & 0o007:
             findings.odd((*key, name), f"can be read by everybody on this machine; run: chmod o= {file.path}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _certificates(config: Config, findings: Findings, now: dt.datetime) -> None:

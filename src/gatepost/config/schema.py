@@ -16,7 +16,7 @@ from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, fiel
 from gatepost.config.limits import Limits
 from gatepost.config.locate import Source
 from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
-from gatepost.config.stores import PasswdFileStore, SqliteStore, StaticStore, Store
+from gatepost.config.stores import HttpStore, PasswdFileStore, SqliteStore, StaticStore, Store
 from gatepost.config.tls import Pair, Tls
 from gatepost.config.values import (
     Address,
@@ -38,6 +38,7 @@ __all__ = [
     "Argon2",
     "Auth",
     "Config",
+    "HttpStore",
     "Issuer",
     "Limits",
     "Listener",

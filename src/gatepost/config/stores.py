@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
-from gatepost.config.values import Flag, Location, Name, Table, check_networks, wrong
+from gatepost.config.values import Duration, Flag, Location, Name, SecretFileField, Table, Whole, check_networks, wrong
 from gatepost.errors import Malformed
 from gatepost.model.identity import parse_sender_pattern
 from gatepost.sasl.prepare import prepare_name
 
-__all__ = ["PasswdFileStore", "SqliteStore", "StaticStore", "Store"]
+__all__ = ["HttpStore", "PasswdFileStore", "SqliteStore", "StaticStore", "Store"]
 
 
 def _check_login(value: str) -> str:
@@ -79,4 +80,53 @@ class StaticStore(Table):
     _check_networks = field_validator("networks")(check_networks)
 
 
-Store = Annotated[SqliteStore | PasswdFileStore | StaticStore, Field(discriminator="type")]
+class HttpStore(Table):
+    """A service that is asked over HTTP."""
+
+    type: Literal["http"] = Field(
+        description='"http": a service of yours that is told login and password, and says whose they are '
+        "(docs/stores.md).",
+        examples=["http"],
+    )
+    url: Annotated[str, StringConstraints(min_length=1, pattern="^https?://")] = Field(
+        description="Where it is asked: https, or http on this machine.",
+        examples=["https://login.example.org/gatepost"],
+    )
+    token_file: SecretFileField | None = Field(
+        default=None,
+        description="File that holds the bearer token it wants from us.",
+        examples=["/etc/gatepost/store.token"],
+    )
+    ca_file: Location | None = Field(
+        default=None,
+        description="Certificates to trust instead of the system's, as PEM.",
+        examples=["/etc/gatepost/ca.pem"],
+    )
+    certificate: Location | None = Field(
+        default=None,
+        description="Our certificate, if it wants one (mutual TLS), as PEM.",
+        examples=["/etc/gatepost/tls/fullchain.pem"],
+    )
+    key: Location | None = Field(
+        default=None,
+        description="Key of our certificate; in the same file if not given.",
+        examples=["/etc/gatepost/tls/privkey.pem"],
+    )
+    timeout: Duration = Field(
+        default=timedelta(milliseconds=800),
+        ge=timedelta(milliseconds=10),
+        le=timedelta(seconds=30),
+        description="How long an answer may take.  Above auth.failure_delay, a slow service shows which names it is "
+        "asked for.",
+    )
+    cache_time: Duration = Field(
+        default=timedelta(minutes=1),
+        le=timedelta(hours=1),
+        description='How long a yes is remembered, and how often it is asked about who is logged in; "0s": never, and '
+        "each second.",
+    )
+    cache_entries: Whole = Field(default=10_000, ge=0, le=1_000_000, description="How many answers are remembered.")
+    connections: Whole = Field(default=20, ge=1, le=1000, description="Connections to it at once, of each worker.")
+
+
+Store = Annotated[SqliteStore | PasswdFileStore | StaticStore | HttpStore, Field(discriminator="type")]

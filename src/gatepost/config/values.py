@@ -43,6 +43,7 @@ __all__ = [
     "Table",
     "Whole",
     "check_networks",
+    "is_loopback",
     "print_duration",
     "print_size",
     "read_secret",
@@ -169,6 +170,14 @@ def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(each)) for each in values)
     except ValueError:
         raise wrong('holds what is no network; write an IP address, or one such as "192.0.2.0/24"') from None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or address is of this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check_host_and_port(value: str) -> str:

@@ -116,6 +116,19 @@ async def test_a_store_that_answers_is_back() -> None:
     assert told == [StoreAway("one", "gone fishing"), StoreBack("one")]
 
 
+async def test_an_answer_of_a_store_that_checks_passwords_itself_may_be_remembered_and_is_no_sign_of_life() -> None:
+    told: list[Event] = []
+    one = Oracle("one", {"tim": TIM}, away=True)
+    stores = StoresInOrder([one], told.append)
+    with pytest.raises(StoreUnavailable):
+        await stores.look("tim", SECRET)
+    one.away = False
+    assert (await stores.look("tim", SECRET)).doubt == "store one away: gone fishing"
+    stores.is_back(0)
+    assert (await stores.look("tim", SECRET)).doubt == ""
+    assert told == [StoreAway("one", "gone fishing"), StoreBack("one")]
+
+
 async def test_a_store_that_checks_passwords_itself_is_given_them_and_no_other_is() -> None:
     one, two = Shelf("one", {"tim": TIM}), Oracle("two", {"ann": ANN})
     assert isinstance(two, PasswordStore)

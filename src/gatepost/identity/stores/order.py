@@ -97,7 +97,8 @@ class StoresInOrder:
                     raise
                 # Those after it are not asked: it would have spoken first.
                 break
-            if self._away:
+            # One that checks passwords itself may have answered out of its memory.
+            if self._away and not isinstance(store, PasswordStore):
                 self.is_back(number)
             if found is not None:
                 return found if not self._away else found._replace(doubt=self._doubt())

@@ -36,7 +36,8 @@ _ACCOUNT_FIELDS: Final = frozenset(
     {"senders", "disabled", "max_message_bytes", "max_recipients", "null_sender"},
 )
 _CREDENTIAL_FIELDS: Final = frozenset(
-    {"credential", "mechanisms", "listeners", "only_senders", "expires", "revoked", "sandbox"}
+    {"recipients", "messages_per_minute", "not_before"}
+    | {"credential", "mechanisms", "listeners", "only_senders", "expires", "revoked", "sandbox"}
 )
 # They would loosen or tighten something in a way that is not ours; to pass over them could let somebody in.
 _REFUSED: Final = frozenset({"nopassword", "allow_real_nets"})
@@ -160,6 +161,9 @@ class PasswdFile:
             listeners=extras.words("listeners"),
             networks=extras.networks(),
             senders=extras.senders("only_senders") or (),
+            recipients=extras.senders("recipients") or (),
+            messages_per_minute=extras.number("messages_per_minute"),
+            not_before=extras.moment("not_before"),
             expires=extras.moment("expires"),
             revoked=extras.moment("revoked"),
             sandbox=bool(extras.flag("sandbox")),
