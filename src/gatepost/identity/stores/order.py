@@ -43,6 +43,8 @@ class StoresInOrder:
 
     def __init__(self, stores: Sequence[Store], emit: Callable[[Event], None] | None = None) -> None:
         self._stores = tuple(stores)
+        # Asked once: of a protocol it takes longer than to look a name up.
+        self._checking = {number: each for number, each in enumerate(stores) if isinstance(each, PasswordStore)}
         self._emit = emit
         self._away: dict[int, str] = {}
 
@@ -85,8 +87,9 @@ class StoresInOrder:
         """
         for number, store in enumerate(self._stores):
             try:
-                if password is not None and isinstance(store, PasswordStore):
-                    checked = await store.check(login, password)
+                checking = self._checking.get(number)
+                if password is not None and checking is not None:
+                    checked = await checking.check(login, password)
                     found = Found(checked.account, "", True, checked.credential) if checked is not None else None
                 else:
                     account = await store.find(login)
