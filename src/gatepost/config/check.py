@@ -193,7 +193,7 @@ def _jwks_file(issuer: Issuer, key: Key, findings: Findings) -> None:
     except OSError as error:
         findings.wrong((*key, "jwks_file"), f"cannot be read ({error.strerror}); correct the path or who may read it")
         return
-    except ValueError:
+    except (ValueError, RecursionError):
         keys = None
     if not isinstance(keys, dict) or not isinstance(keys.get("keys"), list):
         findings.wrong((*key, "jwks_file"), 'is no JWK set; name a JSON file with a list of "keys"')

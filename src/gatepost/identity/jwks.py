@@ -158,7 +158,10 @@ def _is_loopback(host: str) -> bool:
 def _parse(octets: bytes) -> tuple[Key, ...]:
     if len(octets) > _SIZE_LIMIT:
         raise ValueError(f"larger than {_SIZE_LIMIT} octets")
-    document = json.loads(octets)
+    try:
+        document = json.loads(octets)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise ValueError("no JWK set")
