@@ -265,9 +265,9 @@ class Wire(SMTP):
         self._out.append(data)
 
     def flush(self) -> None:
-        """Write what was said."""
+        """Write what was said; after the last word nothing more goes out."""
         if self._out:
-            if self.transport is not None:
+            if self.transport is not None and not self._is_deaf:
                 self.transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
             self._out.clear()
 
@@ -300,7 +300,7 @@ class Wire(SMTP):
         if transport is None:
             return
         self._timer = self.loop.call_later(LINGER, transport.abort)
-        if self._has_eof or is_expected:
+        if self._has_eof or is_expected or transport.is_closing():
             transport.close()
         elif not self._is_deaf:
             self._is_deaf = True
