@@ -1,8 +1,4 @@
-"""Other people's mail programs, each driven the same way: log in with one mechanism and submit one message.
-
-A program that is not here skips its test, naming its Debian package.  A login that is refused is `Refused`, whatever
-way the program has to say so; anything else that goes wrong is an error of the test.
-"""
+"""Other people's mail programs, each driven the same way: log in with one mechanism and submit one message."""
 
 from __future__ import annotations
 
@@ -11,95 +7,19 @@ import base64
 import contextlib
 import smtplib
 import socket
-import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import aiosmtplib
 
 from interop.exchanges import EXCHANGES
+from interop.mail_programs import git_send_email, mutt, net_smtp, nodemailer, s_nail
+from interop.submission import SECONDS, TOKENS, Client, Refused, Submission, run
 from servers import program
 
-__all__ = ["CLIENTS", "TOKENS", "Client", "Refused", "Submission"]
-
-TOKENS = ("OAUTHBEARER", "XOAUTH2")
-"""The mechanisms that take an access token for a secret."""
-
-SECONDS = 60
-
-
-class Refused(Exception):
-    """The login was refused, says the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What to submit, where, and how to log in there.
-
-    Args:
-        secret: the password, or the access token.
-        message: with CRLF, not dot-stuffed.
-        ca: certificate authority to trust, alone.
-        folder: an empty folder for the client's files.
-        tls_version: the only one, as GnuTLS names it; empty for any.
-    """
-
-    port: int
-    tls: Literal["starttls", "implicit"]
-    mechanism: str
-    login: str
-    secret: str
-    sender: str
-    recipient: str
-    message: bytes
-    ca: Path
-    folder: Path
-    tls_version: str = ""
-
-    @property
-    def context(self) -> ssl.SSLContext:
-        """Return a context that trusts *ca* alone."""
-        return ssl.create_default_context(cafile=str(self.ca))
-
-    def write_message(self, *, crlf: bool) -> Path:
-        """Write the message into a file; return its path."""
-        path = self.folder / "message"
-        path.write_bytes(self.message if crlf else self.message.replace(b"\r\n", b"\n"))
-        return path
-
-
-Send = Callable[[Submission], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A mail program and the mechanisms it has."""
-
-    send: Send
-    mechanisms: tuple[str, ...]
-
-
-def run(arguments: list[str], refusal: str, *, stdin: Path | None = None, home: Path) -> None:
-    """Run a program to its end; *refusal* is what it prints when the login is refused."""
-    with stdin.open("rb") if stdin else contextlib.nullcontext(subprocess.DEVNULL) as source:
-        done = subprocess.run(
-            arguments,
-            stdin=source,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(home), "LC_ALL": "C.UTF-8"},
-        )
-    if done.returncode == 0:
-        return
-    said = (done.stdout + done.stderr).decode(errors="replace")
-    if refusal in said:
-        raise Refused(said)
-    raise RuntimeError(f"{arguments[0]} ended with {done.returncode}:\n{said}")
+__all__ = ["CLIENTS"]
 
 
 def swaks(it: Submission) -> None:
@@ -111,7 +31,14 @@ def swaks(it: Submission) -> None:
             *(program("swaks"), "--server", f"localhost:{it.port}", "--helo", "client.example"),
             *(["--tls"] if it.tls == "starttls" else ["--tls-on-connect"]),
             *("--tls-verify", "--tls-ca-path", str(it.ca)),
-            *("--auth", it.mechanism, "--auth-user", it.login, "--auth-password", it.secret),
+            *(
+                "--auth",
+                *([it.mechanism] if it.mechanism else []),
+                "--auth-user",
+                it.login,
+                "--auth-password",
+                it.secret,
+            ),
             *("--from", it.sender, "--to", it.recipient, "--data", f"@{data}"),
         ],
         "535",
@@ -126,13 +53,8 @@ def curl(it: Submission) -> None:
         [
             *(program("curl"), "--silent", "--show-error", "--ssl-reqd", "--cacert", str(it.ca)),
             *("--url", f"{'smtp' if it.tls == 'starttls' else 'smtps'}://localhost:{it.port}/client.example"),
-            *(
-                "--login-options",
-                f"AUTH={it.mechanism}",
-                "--user",
-                f"{it.login}:{'' if secret else it.secret}",
-                *secret,
-            ),
+            *(["--login-options", f"AUTH={it.mechanism}"] if it.mechanism else []),
+            *("--user", f"{it.login}:{'' if secret else it.secret}", *secret),
             *("--mail-from", it.sender, "--mail-rcpt", it.recipient),
             *("--upload-file", str(it.write_message(crlf=True))),
         ],
@@ -154,7 +76,7 @@ domain client.example
 tls on
 tls_starttls {"on" if it.tls == "starttls" else "off"}
 tls_trust_file {it.ca}
-auth {it.mechanism.lower()}
+auth {it.mechanism.lower() or "on"}
 user {it.login}
 password {it.secret}
 from {it.sender}
@@ -258,7 +180,8 @@ def gsasl(it: Submission) -> None:
                 [
                     # It waits for its input and then reads one line of it: what a buffer holds would wait for ever.
                     *(program("stdbuf", "coreutils"), "-i0"),
-                    *(program("gsasl"), "--smtp", "--quiet", f"--mechanism={it.mechanism}"),
+                    *(program("gsasl"), "--smtp", "--quiet"),
+                    *([f"--mechanism={it.mechanism}"] if it.mechanism else []),
                     # It takes no plain SCRAM in TLS, unless told not to bind.
                     *([] if it.mechanism.endswith("-PLUS") else ["--no-cb"]),
                     *([f"--priority=NORMAL:-VERS-ALL:+VERS-{it.tls_version}"] if it.tls_version else []),
@@ -327,11 +250,14 @@ def smtplib_client(it: Submission) -> None:
         if it.tls == "starttls":
             client.starttls(context=it.context)
         client.ehlo()
-        assert it.mechanism in client.esmtp_features["auth"].split()
         client.user, client.password = it.login, it.secret
         own = {"PLAIN": client.auth_plain, "LOGIN": client.auth_login, "CRAM-MD5": client.auth_cram_md5}
         try:
-            client.auth(it.mechanism, own.get(it.mechanism) or answers(it))
+            if it.mechanism:
+                assert it.mechanism in client.esmtp_features["auth"].split()
+                client.auth(it.mechanism, own.get(it.mechanism) or answers(it))
+            else:
+                client.login(it.login, it.secret)
         except smtplib.SMTPAuthenticationError as error:
             if error.smtp_code != 535:
                 raise
@@ -366,6 +292,7 @@ def aiosmtplib_client(it: Submission) -> None:
         async with client:
             await client.ehlo()
             log_in = {
+                "": client.login,
                 "PLAIN": client.auth_plain,
                 "LOGIN": client.auth_login,
                 "CRAM-MD5": client.auth_crammd5,
@@ -396,4 +323,9 @@ CLIENTS = {
     "s_client": Client(s_client, tuple(EXCHANGES)),
     "smtplib": Client(smtplib_client, tuple(EXCHANGES)),
     "aiosmtplib": Client(aiosmtplib_client, ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2")),
+    "mutt": Client(mutt, ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", *TOKENS), composes=True),
+    "s-nail": Client(s_nail, ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2"), composes=True),
+    "git": Client(git_send_email, ("PLAIN", "LOGIN", "CRAM-MD5"), composes=True),
+    "net-smtp": Client(net_smtp, ("PLAIN", "LOGIN", "CRAM-MD5")),
+    "nodemailer": Client(nodemailer, ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2")),
 }

@@ -15,6 +15,7 @@ from servers import Authority, Gatepost, Postfix, free_ports, postfix
 
 ISSUER = "https://login.example.org/"
 LOGIN = "tim@sender.example"
+USUAL = ["SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"]
 BOUND = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
 
 
@@ -62,7 +63,11 @@ def server(
     of_their_own = [
         (f"xoauth2-{tls}", tls, ["XOAUTH2"], port)
         for tls, port in zip(("starttls", "implicit"), free_ports(2), strict=True)
-    ] + [("bound-starttls", "starttls", BOUND, *free_ports(1))]
+    ]
+    of_their_own += [
+        (f"{name}-starttls", "starttls", mechanisms, port)
+        for name, mechanisms, port in zip(("usual", "bound"), (USUAL, BOUND), free_ports(2), strict=True)
+    ]
     gatepost = Gatepost(
         loop=request.param,
         folder=tmp_path_factory.mktemp("gatepost"),
@@ -105,6 +110,10 @@ mechanisms = {json.dumps(mechanisms)}
 issuer = "{ISSUER}"
 audience = "gatepost"
 jwks_file = "{issuer.jwks}"
+
+[limits]
+failed_logins_per_address = 1000
+failed_logins_per_login = 1000
 """,
     )
     with gatepost:

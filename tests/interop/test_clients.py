@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import email
+import email.policy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 
-from interop.clients import CLIENTS, TOKENS, Refused, Submission
+from interop.clients import CLIENTS
 from interop.conftest import LOGIN, Issuer
+from interop.submission import TOKENS, Refused, Submission
 from servers import Authority, Gatepost, Postfix, wait_for
 
 ROWS = [
@@ -71,6 +74,19 @@ def added_fields(received: bytes, sent: bytes) -> list[str]:
     return re.findall(r"^([A-Za-z-]+):", above.decode("ascii"), re.MULTILINE)
 
 
+def composed_fields(received: bytes, sent: bytes) -> list[str]:
+    """Return the names of the fields above what a program composed; its text is that of *sent*, octet for octet."""
+    got, wanted = (email.message_from_bytes(each, policy=email.policy.SMTP) for each in (received, sent))
+    text, wanted_text = (each.get_payload(decode=True).replace(b"\r\n", b"\n") for each in (got, wanted))
+    assert text == wanted_text
+    for name in ("From", "To", "Subject"):
+        # What is folded keeps its blanks; none of them means more than one.
+        assert [" ".join(each.split()) for each in got.get_all(name)] == [" ".join(wanted[name].split())]
+    for name in ("Date", "Message-ID"):
+        assert len(got.get_all(name)) == 1
+    return got.keys()[:5]
+
+
 def submission(
     server: Gatepost, authority: Authority, folder: Path, mechanism: str, tls: str, secret: str, recipient: str
 ) -> Submission:
@@ -118,10 +134,10 @@ def test_a_message_reaches_the_next_hop_octet_for_octet(
     CLIENTS[client].send(it)
 
     (received,) = wait_for(f"mail for {recipient}", lambda: next_hop.messages(recipient))
-    fields = added_fields(received, it.message)
+    fields = (composed_fields if CLIENTS[client].composes else added_fields)(received, it.message)
     assert fields == ["Return-Path", "X-Original-To", "Delivered-To", "Received", "Received"]
     assert received.startswith(f"Return-Path: <{LOGIN}>\r\n".encode())
-    ours = received[: -len(it.message)].split(b"Received: ")[2]
+    ours = received.split(b"Received: ")[2].partition(b"\r\n\r\n")[0]
     assert b"127.0.0.1" not in ours, "the client's address is nobody's business"
     # RFC 3848 §1: the protocol's name says that the session was encrypted and authenticated.
     assert re.search(rb"\bwith ESMTPSA\b", ours), ours
@@ -135,6 +151,49 @@ def logged(server: Gatepost, event: str, which: Callable[[dict[str, Any]], bool]
     """Return the one log line about *event* that is meant; lines are written a moment after the fact."""
     (line,) = wait_for(event, lambda: [line for line in server.lines() if line["event"] == event and which(line)])
     return line
+
+
+# What each takes of its own accord: from what is offered unless configured otherwise (and issuers are there), from all
+# that we have, and from a list with -PLUS, where some cancel what they took and give up.
+CHOICES = {
+    "swaks": ("LOGIN", "CRAM-MD5", "PLAIN"),
+    "curl": ("PLAIN", "CRAM-MD5", "PLAIN"),
+    "msmtp": ("PLAIN", "PLAIN", "PLAIN"),
+    "gsasl": ("SCRAM-SHA-256", "SCRAM-SHA-256", ""),
+    "smtplib": ("PLAIN", "CRAM-MD5", "PLAIN"),
+    "aiosmtplib": ("PLAIN", "CRAM-MD5", "PLAIN"),
+    "mutt": ("SCRAM-SHA-256", "SCRAM-SHA-256", ""),
+    "s-nail": ("PLAIN", "PLAIN", "PLAIN"),
+    "git": ("PLAIN", "CRAM-MD5", "PLAIN"),
+    "net-smtp": ("PLAIN", "CRAM-MD5", "PLAIN"),
+    "nodemailer": ("PLAIN", "PLAIN", "PLAIN"),
+}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("client", CHOICES)
+def test_whoever_chooses_by_itself_comes_in(
+    client: str, server: Gatepost, next_hop: Postfix, authority: Authority, secret: str, tmp_path: Path
+) -> None:
+    for listener, choice in zip(("usual-starttls", "submission", "bound-starttls"), CHOICES[client], strict=True):
+        recipient = f"choice-{client}-{listener}-{server.loop}@{next_hop.domain}"
+        folder = tmp_path / listener
+        folder.mkdir()
+        it = submission(server, authority, folder, "", "starttls", secret, recipient)
+        it = dataclasses.replace(it, port=server.port(listener))
+        if not choice:
+            with pytest.raises((Refused, RuntimeError)):
+                CLIENTS[client].send(it)
+            continue
+        CLIENTS[client].send(it)
+        accepted = logged(server, "message accepted", lambda line, to=recipient: to in line["recipients"])
+        login = logged(server, "login succeeded", lambda line, session=accepted["session"]: line["session"] == session)
+        assert login["mechanism"] == choice, listener
+
+
+def failures(server: Gatepost, mechanism: str) -> list[dict[str, Any]]:
+    """Return the log lines about refused logins with *mechanism*."""
+    return [line for line in server.lines() if line["event"] == "login failed" and line["mechanism"] == mechanism]
 
 
 @pytest.mark.root
@@ -161,11 +220,14 @@ def test_a_wrong_secret_ends_in_the_clients_own_failure(
     else:
         wrong = secret[:-1] + ("a" if secret[-1] != "a" else "b")
     recipient = f"nobody-{client}-{mechanism}@{next_hop.domain}".lower().replace("_", "-")
+    before = len(failures(server, mechanism))
 
     with pytest.raises(Refused):
         CLIENTS[client].send(submission(server, authority, tmp_path, mechanism, "starttls", wrong, recipient))
 
     assert not any(recipient in line.get("recipients", ()) for line in server.lines())
+    # Each no is counted, also of who hangs up instead of hearing its end.
+    wait_for("the login to be told of", lambda: len(failures(server, mechanism)) > before)
     assert wrong not in server.log.read_text()
 
 
