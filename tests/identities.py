@@ -66,6 +66,7 @@ class Book:
         *,
         chosen: str | None = None,
         force: bool = False,
+        canary: bool = False,
         label: str = "",
         rules: Rules | None = None,
         **only: Any,
@@ -81,6 +82,7 @@ class Book:
             restrictions=Restrictions(**only),
             chosen=None if chosen is None else Secret(chosen.encode()),
             force=force,
+            canary=canary,
         )
 
     def authority(self, **options: Any) -> Authority:

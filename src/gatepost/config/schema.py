@@ -161,7 +161,7 @@ class Auth(Table):
     failure_delay: Duration = Field(
         default=timedelta(seconds=1),
         le=timedelta(seconds=30),
-        description="When a failed attempt is answered, from the client's last line; grows with each failure.",
+        description="When a failed attempt is answered, from the client's last line: after 10 ms at least; it grows.",
     )
     hashing_queue: Whole = Field(
         default=64,

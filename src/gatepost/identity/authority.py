@@ -7,7 +7,6 @@ only (`LoginAttempt.reason`, `LoginAttempt.doomed`).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -18,10 +17,10 @@ from gatepost.identity.offer import Offer
 from gatepost.identity.passwords import Passwords
 from gatepost.identity.sealing import Sealer
 from gatepost.identity.secret import is_mistyped
-from gatepost.identity.store import HMAC_MD5, Account, Credential, Store, Work
+from gatepost.identity.store import HMAC_MD5, Account, Credential, Store
 from gatepost.identity.stores.order import Found, StoresInOrder
 from gatepost.identity.tokens import TokenInvalid, Tokens
-from gatepost.identity.verifiers import Argon2, check_of
+from gatepost.identity.verifiers import Argon2
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Identity, Secret
 from gatepost.model.peer import Peer
@@ -151,10 +150,9 @@ class Authority:
         iterations = self._decoys.draw("iterations", login, self._offer.iterations, self._iterations)
         return self._decoys.account(login, iterations)
 
-    def decoy_credential(self, account: Account) -> Credential:
-        """Return a credential that no password opens; checking it is the work of a real account, drawn by its name."""
-        work = self._decoys.draw("work", account.login, self._offer.work, Work(pbkdf2=True))
-        return self._decoys.credential(account, work, self._argon2)
+    def pad(self, account: Account) -> Account:
+        """Return *account*, real or not, with what makes a wrong password for it cost what it costs for all others."""
+        return self._decoys.pad(account, self._offer.work, self._argon2)
 
     def decoy_verifier(self, account: Account, scheme: str) -> Secret:
         """Return a verifier that nothing opens, as a mechanism fetches it."""
@@ -212,10 +210,13 @@ class LoginAttempt:
             credential = found.opened
         else:
             checked = account or self._authority.decoy_account(self.authcid)
-            if not check_of(checked).all:
-                decoy = self._authority.decoy_credential(checked)
-                checked = dataclasses.replace(checked, credentials=(decoy,))
-            credential = await self._authority.passwords.find(checked, password)
+            now = self._authority.clock.now()
+            credential = await self._authority.passwords.find(
+                checked,
+                password,
+                lambda each: not why_not(checked, each, self._peer, self._mechanism, now),
+                self._authority.pad,
+            )
         if account is None:
             self.reason = "unknown login"
         elif credential is None or credential.id == DECOY:

@@ -7,6 +7,8 @@ world sees for its name stays as it was.
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import hmac
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
@@ -21,7 +23,7 @@ from gatepost.identity.store import (
     Credential,
     Work,
 )
-from gatepost.identity.verifiers import Argon2, argon2id_decoy
+from gatepost.identity.verifiers import OTHERS_TRIED, Argon2, Check, argon2id_decoy, check_of
 from gatepost.model.identity import Secret
 from gatepost.sasl.scram import Record, key_size
 from gatepost.state.keys import Keys
@@ -56,23 +58,29 @@ class Decoys:
         name = account.login
         if scheme == HMAC_MD5:
             return Secret(self._octets("hmac-md5", name))
-        if scheme not in SCRAM_SCHEMES:
-            return None
-        stored, server = (self._long_octets(f"{use} {scheme}", name) for use in ("stored-key", "server-key"))
-        size = key_size(scheme)
-        return Secret(str(Record(scheme, account.salt, account.iterations, stored[:size], server[:size])).encode())
+        return self._record(account, scheme) if scheme in SCRAM_SCHEMES else None
 
-    def credential(self, account: Account, work: Work, argon2: Argon2) -> Credential:
-        """Return a credential that no password opens, and that takes *work* to find that out."""
-        verifiers: dict[str, Secret] = {}
-        if work.argon2:
-            verifiers[ARGON2ID] = argon2id_decoy(self._octets("argon2id", account.login), argon2)
-        elif work.other:
-            verifiers[HASH] = Secret(work.other.encode())
-        scram = self.fetched(account, SCRAM_SHA_256)
-        if work.pbkdf2 and scram is not None:
-            verifiers[SCRAM_SHA_256] = scram
-        return Credential(DECOY, verifiers=verifiers)
+    def pad(self, account: Account, work: Mapping[Work, int], argon2: Argon2) -> Account:
+        """Return *account* with a decoy for each hash that others take and it does not.
+
+        So a password that opens nothing costs the same for every name, whoever has it.
+
+        Args:
+            account: one that exists, or a decoy.
+            work: how many accounts take which work; with none, what a new credential would take.
+            argon2: cost of argon2id.
+        """
+        check, name = check_of(account), account.login
+        kinds = work or {Work(pbkdf2=True): 1}
+        decoys = []
+        if not check.scram and any(each.pbkdf2 for each in kinds):
+            decoys.append((SCRAM_SHA_256, self._record(account, SCRAM_SHA_256)))
+        if not check.argon2id and any(each.argon2 for each in kinds):
+            decoys.append((ARGON2ID, argon2id_decoy(self._octets("argon2id", name), argon2)))
+        if any(each.other for each in kinds):
+            decoys += [(HASH, Secret(each.encode())) for each in _others(kinds, check)]
+        credentials = tuple([Credential(DECOY, verifiers={scheme: verifier}) for scheme, verifier in decoys])
+        return dataclasses.replace(account, credentials=account.credentials + credentials) if decoys else account
 
     def draw(self, use: str, name: str, weights: Mapping[T, int], default: T) -> T:
         """Return one of the keys of *weights* for *name*, as often over all names as the weights say.
@@ -88,8 +96,27 @@ class Decoys:
                 return found
         return default
 
+    def _record(self, account: Account, scheme: str) -> Secret:
+        uses = ("stored-key", "server-key")
+        stored, server = (self._long_octets(f"{use} {scheme}", account.login) for use in uses)
+        size = key_size(scheme)
+        return Secret(str(Record(scheme, account.salt, account.iterations, stored[:size], server[:size])).encode())
+
     def _long_octets(self, use: str, name: str) -> bytes:
         return hmac.digest(self._key, f"{use}\0{name}".encode(), "sha512")
 
     def _octets(self, use: str, name: str) -> bytes:
         return hmac.digest(self._key, f"{use}\0{name}".encode(), "sha256")
+
+
+def _others(work: Mapping[Work, int], check: Check) -> list[str]:
+    """Return the likes of what other programs made, those that most accounts take, without what is computed anyway."""
+    from gatepost.identity.hashes import parse_hash  # not in every worker
+
+    count: collections.Counter[str] = collections.Counter()
+    for each, number in work.items():
+        if each.other:
+            count[each.other] += number
+    common = sorted(count, key=lambda kind: (-count[kind], kind))[:OTHERS_TRIED]
+    taken = {parse_hash(each.verifier.reveal().decode()).likeness for each in check.others}
+    return [each for each in common if each not in taken]

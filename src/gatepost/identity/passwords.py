@@ -16,11 +16,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.store import Account, Credential
-from gatepost.identity.verifiers import Check, check_of, matching
+from gatepost.identity.verifiers import Check, check_of, matching, stands
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret
 from gatepost.state.keys import Keys
@@ -28,6 +28,9 @@ from gatepost.state.keys import Keys
 __all__ = ["HashingPool", "PasswordMemory", "Passwords"]
 
 T = TypeVar("T")
+
+# What is checked, by its tags, and what of it would let its bringer in.
+_Key: TypeAlias = tuple[tuple[bytes, ...], tuple[bool, ...]]
 
 _LOWEST_PRIORITY: Final = 19
 
@@ -155,37 +158,49 @@ class Passwords:
     def __init__(self, pool: HashingPool, memory: PasswordMemory) -> None:
         self._pool = pool
         self._memory = memory
-        self._running: dict[tuple[bytes, ...], _Shared[int | None]] = {}
+        self._running: dict[_Key, _Shared[int | None]] = {}
 
-    async def find(self, account: Account, password: Secret) -> Credential | None:
+    async def find(
+        self,
+        account: Account,
+        password: Secret,
+        admits: Callable[[Credential], bool] = stands,
+        pad: Callable[[Account], Account] | None = None,
+    ) -> Credential | None:
         """Return the credential that *password* opens, whatever its state; a decoy takes as long and never opens.
+
+        Args:
+            account: whose password it would be.
+            password: as it came over the wire.
+            admits: tells whether a credential would let its bringer in: only then is it known again without hashing,
+                and only then is anything spared.
+            pad: returns an account with what makes a no for it cost what every no costs.
 
         Raises:
             StoreUnavailable: too many checks wait already.
         """
-        check = check_of(account)
-        tags = [self._memory.tag(account.login, password, each.verifier) for each in check.all]
-        for each, tag in zip(check.all, tags, strict=True):
-            # What was revoked is looked at anew: the same secret may have been given to another credential.  A canary
-            # takes as long each time as what is wrong.
-            if each.credential.revoked is None and not each.credential.is_canary and self._memory.knows(tag):
+        for each in check_of(account).all:
+            if self._memory.knows(self._memory.tag(account.login, password, each.verifier)) and admits(each.credential):
                 return each.credential
-        found = await self._match(tuple(tags), check, password)
+        check = check_of(account if pad is None else pad(account), admits)
+        tags = tuple([self._memory.tag(account.login, password, each.verifier) for each in check.all])
+        found = await self._match((tags, check.opens), check, password)
         if found is None:
             return None
-        self._memory.remember(tags[found])
+        if check.opens[found]:
+            self._memory.remember(tags[found])
         return check.all[found].credential
 
-    async def _match(self, tags: tuple[bytes, ...], check: Check, password: Secret) -> int | None:
-        shared = self._running.get(tags)
+    async def _match(self, key: _Key, check: Check, password: Secret) -> int | None:
+        shared = self._running.get(key)
         if shared is None:
-            shared = self._running[tags] = _Shared(self._pool.run(lambda: matching(check, password)))
+            shared = self._running[key] = _Shared(self._pool.run(lambda: matching(check, password)))
         try:
             return await shared.result()
         finally:
             # Who comes now begins anew, also when it was cancelled because all had gone.
-            if self._running.get(tags) is shared and shared.is_left:
-                del self._running[tags]
+            if self._running.get(key) is shared and shared.is_left:
+                del self._running[key]
 
     def close(self) -> None:
         """Let go of the threads."""

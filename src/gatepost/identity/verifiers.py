@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import functools
 import hmac
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,9 +36,20 @@ from gatepost.model.identity import Secret
 from gatepost.sasl import hmac_md5, scram
 from gatepost.sasl.prepare import password_forms
 
-__all__ = ["Argon2", "Check", "Checkable", "argon2id_decoy", "check_of", "make", "matching"]
+__all__ = [
+    "OTHERS_TRIED",
+    "Argon2",
+    "Check",
+    "Checkable",
+    "argon2id_decoy",
+    "check_of",
+    "make",
+    "matching",
+    "stands",
+]
 
-_OTHERS_TRIED: Final = 4
+OTHERS_TRIED: Final = 4
+"""How many hashes of other programs are computed for one password at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,7 @@ class Check:
         scram: SCRAM records to compare with.
         argon2id: at most one hash.
         others: hashes that other programs made, some at most: each is computed for itself.
+        opens: for each of all these, whether it would let its bringer in; else it costs as much as what is wrong.
     """
 
     salt: bytes
@@ -75,6 +87,7 @@ class Check:
     scram: tuple[Checkable, ...]
     argon2id: tuple[Checkable, ...]
     others: tuple[Checkable, ...] = ()
+    opens: tuple[bool, ...] = ()
 
     @property
     def all(self) -> tuple[Checkable, ...]:
@@ -82,11 +95,20 @@ class Check:
         return self.scram + self.argon2id + self.others
 
 
-def check_of(account: Account) -> Check:
+def stands(credential: Credential) -> bool:
+    """Tell whether it was not revoked, and is no canary."""
+    return credential.revoked is None and not credential.is_canary
+
+
+def check_of(account: Account, admits: Callable[[Credential], bool] = stands) -> Check:
     """Return what it takes to check a password of *account*.
 
     Gone credentials are checked too, so that the log can say what somebody used.  Of several chosen secrets only one
     can stand; it comes first and is checked by argon2id, the rest by their SCRAM records if they have one.
+
+    Args:
+        account: whose password it would be.
+        admits: tells whether a credential would let its bringer in; by default those do that stand and are no canaries.
     """
     scram_records: list[Checkable] = []
     argon2id: tuple[Checkable, ...] = ()
@@ -97,38 +119,49 @@ def check_of(account: Account) -> Check:
             argon2id = (Checkable(credential, verifiers[ARGON2ID]),)
         elif SCRAM_SHA_256 in verifiers:
             scram_records.append(Checkable(credential, verifiers[SCRAM_SHA_256]))
-        elif HASH in verifiers and len(others) < _OTHERS_TRIED:
+        elif HASH in verifiers and len(others) < OTHERS_TRIED:
             others += (Checkable(credential, verifiers[HASH]),)
-    return Check(account.salt, account.iterations, tuple(scram_records), argon2id, others)
+    scram_checked = tuple(scram_records)
+    opens = tuple([admits(each.credential) for each in scram_checked + argon2id + others])
+    return Check(account.salt, account.iterations, scram_checked, argon2id, others, opens)
 
 
 def matching(check: Check, password: Secret) -> int | None:
-    """Return the place in ``check.all`` that *password*, as it came over the wire, opens; None if it opens nothing."""
+    """Return the place in ``check.all`` that *password*, as it came over the wire, opens; None if it opens nothing.
+
+    Whatever would not let its bringer in costs as much as a password that is wrong: everything is computed.
+    """
+    found = None
     for form in password_forms(password.reveal()):
-        found = _matching(check, form)
-        if found is not None:
-            return found
-    return None
+        place = _matching(check, form)
+        if place is not None and check.opens[place]:
+            return place
+        found = place if found is None else found
+    return found
 
 
 def _matching(check: Check, password: bytes) -> int | None:
-    found = None
+    matches: list[int] = []
     if check.scram:
         stored_key = scram.stored_key(password, check.salt, check.iterations)
         for place, each in enumerate(check.scram):
             record = scram.parse_record(each.verifier.reveal().decode())
-            if hmac.compare_digest(record.stored_key, stored_key) and found is None:
-                found = place
-    # A secret that was revoked may have been given anew: the credential that stands counts.  A canary costs as much as
-    # what is wrong.
-    if found is None or check.scram[found].credential.revoked is not None or check.scram[found].credential.is_canary:
-        for place, each in enumerate(check.argon2id, len(check.scram)):
-            if _verify_argon2id(password, each.verifier):
-                found = place
-        for place, each in enumerate(check.others, len(check.scram) + len(check.argon2id)):
-            if (found is None or each.credential.revoked is None) and _is_match(password, each.verifier):
-                found = place
-    return found
+            if hmac.compare_digest(record.stored_key, stored_key):
+                matches.append(place)
+        # The same secret may stand again that was revoked once: what opens counts, and only that spares the rest.
+        for place in matches:
+            if check.opens[place]:
+                return place
+    place = len(check.scram)
+    for verify, those in ((_verify_argon2id, check.argon2id), (_is_match, check.others)):
+        for each in those:
+            if verify(password, each.verifier):
+                if check.opens[place]:
+                    return place
+                matches.append(place)
+            place += 1
+    # For the log, what stands goes before what is gone.
+    return min(matches, key=lambda place: check.all[place].credential.revoked is not None, default=None)
 
 
 def _is_match(password: bytes, verifier: Secret) -> bool:

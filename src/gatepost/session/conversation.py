@@ -30,7 +30,7 @@ from gatepost.session.failures import reply_to, tell_trouble
 from gatepost.session.hooks import Hooks
 from gatepost.session.patience import closing_words, longest
 from gatepost.session.peer import read_peer
-from gatepost.session.service import Service
+from gatepost.session.service import LEAST_DELAY, Service
 from gatepost.session.state import State, refusal
 from gatepost.session.wire import LINE_LIMIT, Gone, Wire
 
@@ -348,7 +348,7 @@ class Conversation(Wire):
     async def wait_for_moment_of_no(self) -> None:
         """Wait until the moment at which a failed login is answered, counted from the client's last line."""
         self.flush()
-        moment = self.received_at + self.service.limits.failure_delay * (self.auth_failures + 1)
+        moment = self.received_at + max(LEAST_DELAY, self.service.limits.failure_delay * (self.auth_failures + 1))
         seconds = moment - self.loop.time()
         if seconds > 0:
             await asyncio.sleep(seconds)

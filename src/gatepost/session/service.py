@@ -6,7 +6,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gatepost.model.clock import Clock
 from gatepost.model.envelope import MessageId, Transaction
@@ -21,7 +21,7 @@ from gatepost.state.guesses import Guesses
 if TYPE_CHECKING:
     from gatepost.session.conversation import Conversation
 
-__all__ = ["Limits", "Policies", "Service", "session_names"]
+__all__ = ["LEAST_DELAY", "Limits", "Policies", "Service", "session_names"]
 
 
 class Policies(Protocol):
@@ -40,6 +40,10 @@ class Policies(Protocol):
     def undo(self, transaction: Transaction) -> None:
         """Return what was taken for *transaction*, whose message could not be kept."""
         ...
+
+
+LEAST_DELAY: Final = 0.01
+"""No failed login is answered sooner, in seconds: what each mechanism does besides hashing lies within."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,6 @@ def test_a_decoy_costs_what_the_real_ones_cost() -> None:
 
     likeness = parse_hash(HASHES["sha512-crypt"]).likeness
     decoys = Decoys(KEYS)
-    decoy = decoys.credential(decoys.account("nobody", 4096), Work(other=likeness), CHEAP)
-    check = check_of(Account("nobody", b"", 4096, credentials=(decoy,)))
+    check = check_of(decoys.pad(decoys.account("nobody", 4096), {Work(other=likeness): 1}, CHEAP))
     assert [each.verifier.reveal().decode() for each in check.others] == [likeness]
     assert matching(check, Secret(PASSWORD.encode())) is None
