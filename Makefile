@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 LOAD := $(addprefix tests/bench/build/,smtpload smtpsink slowsync.so)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format generate bench crash fuzz image clean
+.PHONY: help run test check format generate bench crash fuzz timing image clean
 
 help:
 	@echo 'make run      start a server to try out, on 127.0.0.1, ports STARTTLS_PORT=2587 and IMPLICIT_PORT=2465'
@@ -19,6 +19,7 @@ help:
 	@echo 'make bench    CPU, speed and memory beside PEERS=aiosmtpd; or postfix, exim, chasquid, haraka'
 	@echo 'make crash    kill a server KILLS=50 times while mail goes through it, and count'
 	@echo 'make fuzz     talk nonsense to a server for SECONDS=60, and judge every answer'
+	@echo 'make timing   ask a clock who has an account: TRIES=500 failed logins of each kind; for a quiet machine'
 	@echo 'make image    build the container image, and send mail through it'
 	@echo 'make clean    remove everything that was made here'
 
@@ -69,6 +70,14 @@ LOOP ?= uvloop
 
 fuzz: $(INSTALLED)
 	$(BIN)/python tests/fuzz/fuzzing.py --seconds $(SECONDS) --seed $(SEED) --loop $(LOOP) $(if $(DIALOG),--dialog $(DIALOG))
+
+TRIES ?= 500
+STORE ?= sqlite
+RUNS ?= configured,bare
+
+timing: $(INSTALLED)
+	$(BIN)/python tests/timing/timing.py --tries $(TRIES) --seed $(SEED) --store $(STORE) --runs $(RUNS) \
+		$(if $(MECHANISMS),--mechanisms $(MECHANISMS))
 
 bench: $(INSTALLED) $(LOAD)
 	$(BIN)/python tests/bench/bench.py

@@ -28,6 +28,7 @@ from gatepost.session.channel_binding import workable
 from gatepost.session.chunk import Chunks
 from gatepost.session.failures import reply_to, tell_trouble
 from gatepost.session.hooks import Hooks
+from gatepost.session.moment import wait_until
 from gatepost.session.patience import closing_words, longest
 from gatepost.session.peer import read_peer
 from gatepost.session.service import LEAST_DELAY, Service
@@ -348,10 +349,8 @@ class Conversation(Wire):
     async def wait_for_moment_of_no(self) -> None:
         """Wait until the moment at which a failed login is answered, counted from the client's last line."""
         self.flush()
-        moment = self.received_at + max(LEAST_DELAY, self.service.limits.failure_delay * (self.auth_failures + 1))
-        seconds = moment - self.loop.time()
-        if seconds > 0:
-            await asyncio.sleep(seconds)
+        delay = self.service.limits.failure_delay * (self.auth_failures + 1)
+        await wait_until(self.received_at + max(LEAST_DELAY, delay))
 
     @property
     def message_limit(self) -> int:

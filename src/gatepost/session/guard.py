@@ -6,7 +6,7 @@ from theirs.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from gatepost.errors import GatepostError, Malformed
 from gatepost.model.identity import Identity, Secret
@@ -16,7 +16,7 @@ from gatepost.sasl.steps import Held, TokenRefused
 from gatepost.session.auth import Attempt, Client
 from gatepost.state.guesses import Guess, Guesses, LockedOut
 
-__all__ = ["Guard", "NotJudged"]
+__all__ = ["Guard", "NotJudged", "PunctualClient"]
 
 # Their clients prove themselves only after the secret was fetched.
 _PROVEN_AFTERWARDS: Final = frozenset({Needs.SCRAM_SHA_1, Needs.SCRAM_SHA_256, Needs.SCRAM_SHA_512})
@@ -24,6 +24,14 @@ _PROVEN_AFTERWARDS: Final = frozenset({Needs.SCRAM_SHA_1, Needs.SCRAM_SHA_256, N
 
 class NotJudged(GatepostError):
     """There were too many guesses; its text says which, for the log."""
+
+
+class PunctualClient(Client, Protocol):
+    """The client's end, which tells nothing by the clock."""
+
+    async def wait_for_moment_of_challenge(self) -> None:
+        """Wait until the moment at which a challenge is sent that is made of what the stores hold."""
+        ...
 
 
 class Guard:
@@ -38,7 +46,7 @@ class Guard:
     """
 
     def __init__(
-        self, attempt: Attempt, client: Client, mechanism: Mechanism, guesses: Guesses | None, address: str
+        self, attempt: Attempt, client: PunctualClient, mechanism: Mechanism, guesses: Guesses | None, address: str
     ) -> None:
         self._attempt = attempt
         self._client = client
@@ -53,6 +61,8 @@ class Guard:
         if is_refusal:
             # Counted before the client hears of it.
             await self.failed()
+        if self._awaits_proof:
+            await self._client.wait_for_moment_of_challenge()
         response = await self._client.respond(challenge, is_refusal=is_refusal)
         if self._awaits_proof:
             self._awaits_proof = False

@@ -18,6 +18,7 @@ from gatepost.session.auth import Attempt, drive
 from gatepost.session.channel_binding import bindings
 from gatepost.session.failures import reply_to
 from gatepost.session.guard import Guard, NotJudged
+from gatepost.session.moment import wait_until
 from gatepost.session.wire import Gone
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = ["login"]
 
 # A client says of itself what it likes; the log keeps the beginning.
 _NAME_LIMIT = 255
+# To look a name up takes longer or shorter, by whether there is one.
+_CHALLENGE_DELAY = 0.005
 
 
 class _Client:
@@ -48,6 +51,10 @@ class _Client:
         if line == b"*":
             raise Cancelled
         return decode_base64(line)
+
+    async def wait_for_moment_of_challenge(self) -> None:
+        """Wait until some time has gone since the client's last line."""
+        await wait_until(self._session.received_at + _CHALLENGE_DELAY)
 
 
 def _nonce() -> str:
