@@ -39,7 +39,11 @@ def start(tmp_path: Path, server_state: Path, authority: Authority) -> Start:
             shutil.copytree(server_state, directory)
         auth = {"mechanisms": MECHANISMS, "failure_delay": "0s", **settings.pop("auth", {})}
         async with running(
-            directory, certificate=authority.certificate, key=authority.key, settings={"auth": auth, **settings}
+            directory,
+            certificate=authority.certificate,
+            key=authority.key,
+            clock=settings.pop("clock", None),
+            settings={"auth": auth, **settings},
         ) as server:
             server.client_context = authority.client_context()  # type: ignore[attr-defined]
             yield server

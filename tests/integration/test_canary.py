@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import hmac
 import statistics
 import time
 from typing import Any
 
 import pytest
 
-from gatepost.identity.accounts import add_account
-from gatepost.identity.credentials import Rules, add_credential, revoke_credential
+from gatepost.identity.credentials import revoke_credential
 from gatepost.identity.database import Database
-from gatepost.identity.restrictions import Restrictions
-from gatepost.model.identity import Secret
 from gatepost.observe.events import CanaryTouched, LoginFailed, LoginsLocked, LoginSucceeded
-from gatepost.sasl.client import SCRAM_SHA_256, Credentials
-from gatepost.state.keys import load_keys
 from gatepost.testing import RunningServer
+from integration.attempts import PASSWORDS, give, shape
+from integration.attempts import attempt as log_in
 from integration.client import Client
 from integration.conftest import LOGIN, MECHANISMS, SECRET
 from integration.test_lockout import LOCKED, greeted, told
@@ -30,54 +26,22 @@ BAIT = "backup@example.org"
 
 def add(server: RunningServer, login: str, *, canary: bool = True, **facts: Any) -> tuple[str, str]:
     """Add a credential; return its id and its secret."""
-    config = server.worker.config
-    rules = Rules(MECHANISMS, {each.name: MECHANISMS for each in config.listener})
-    row, secret = add_credential(
-        Database(config.state_dir / "accounts.db"),
-        load_keys(config.secret_key_file),
-        rules,
-        login,
-        now=time.time(),
-        label="in the wiki",
-        canary=canary,
-        **facts,
-    )
-    return row.id, secret.reveal().decode()
+    row, secret = give(server, login, label="in the wiki", canary=canary, **facts)
+    return row.id, secret
 
 
 def add_bait(server: RunningServer) -> tuple[str, str]:
-    config = server.worker.config
-    keys = load_keys(config.secret_key_file)
-    add_account(Database(config.state_dir / "accounts.db"), keys, BAIT, now=time.time())
-    return add(server, BAIT)
+    return add(server, BAIT, new=True)
 
 
 async def attempt(client: Client, mechanism: str, login: str, secret: str) -> list[str]:
     """Log in; return what was answered, line by line, without what is drawn anew each time."""
-
-    def encoded(text: str | bytes) -> str:
-        return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
-
-    said = []
-    if mechanism == "PLAIN":
-        said = [await client.say(f"AUTH PLAIN {encoded(f'{chr(0)}{login}{chr(0)}{secret}')}")]
-    elif mechanism == "LOGIN":
-        said = [await client.say(each) for each in ("AUTH LOGIN", encoded(login), encoded(secret))]
-    elif mechanism == "CRAM-MD5":
-        challenge = (await client.say("AUTH CRAM-MD5")).removeprefix("334 ")
-        digest = hmac.new(secret.encode(), base64.b64decode(challenge), "md5").hexdigest()
-        said = ["334", await client.say(encoded(f"{login} {digest}"))]
-    else:
-        exchange = SCRAM_SHA_256.start(Credentials(login, password=Secret(secret.encode())))
-        reply = await client.say(f"AUTH SCRAM-SHA-256 {encoded(exchange.initial or b'')}")
-        final = exchange.respond(base64.b64decode(reply.removeprefix("334 ")))
-        said = [reply[:3], await client.say(encoded(final))]
-    return [each.partition(" [")[0] for each in said]
+    return [shape(each).partition(" [")[0] for each in await log_in(client, mechanism, login, secret)]
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("mechanism", PASSWORDS)
 async def test_a_canary_hears_what_a_wrong_secret_hears_and_its_source_is_blocked(start, mechanism):
-    async with start() as server:
+    async with start(auth={"mechanisms": PASSWORDS}) as server:
         identifier, secret = await asyncio.to_thread(add, server, LOGIN)
         client = await greeted(server, "127.0.0.3")
         wrong = await attempt(client, mechanism, LOGIN, "a wrong one")
@@ -105,9 +69,9 @@ async def test_a_canary_hears_what_a_wrong_secret_hears_and_its_source_is_blocke
         assert server.troubles == []
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("mechanism", PASSWORDS)
 async def test_who_tries_an_account_that_holds_canaries_only_is_known_by_the_name(start, mechanism):
-    async with start() as server:
+    async with start(auth={"mechanisms": PASSWORDS}) as server:
         identifier, _ = await asyncio.to_thread(add_bait, server)
         client = await greeted(server, "127.0.0.2")
         said = await attempt(client, mechanism, BAIT, "some guess")
@@ -179,7 +143,7 @@ async def test_a_canary_that_was_revoked_is_one_no_more(start):
 async def test_a_canary_withdraws_no_mechanism(start):
     async with start() as server:
         await asyncio.to_thread(add_bait, server)
-        await asyncio.to_thread(lambda: add(server, LOGIN, restrictions=Restrictions(mechanisms=["PLAIN"])))
+        await asyncio.to_thread(lambda: add(server, LOGIN, mechanisms=["PLAIN"]))
         await server.worker.authority.refresh()
         offered = {each.name for each in server.worker.authority.offered("submissions")}
         assert offered == set(MECHANISMS)

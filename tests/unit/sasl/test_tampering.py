@@ -19,6 +19,7 @@ from gatepost.sasl import client
 from gatepost.sasl.prepare import prepare_name, prepare_password
 from gatepost.sasl.registry import MECHANISMS
 from gatepost.sasl.steps import Denied, Granted
+from gatepost.sasl.wire import decode_base64, encode_base64
 
 NAME, PASSWORD, TOKEN = "tim the,=enchanter", "tanstaaf", "ya29.token"
 CHANNEL = bytes(range(32))
@@ -69,6 +70,17 @@ CHANGES = st.builds(
 )
 
 
+# The same to the base64 of a message, as it stands on its line.
+LINE_CHANGES = st.builds(
+    Change,
+    st.integers(0, 4),
+    st.sampled_from(["replace", "insert", "delete", "flip", "cut", "all"]),
+    st.integers(0, 200),
+    st.text("ABCDIQYZabcilqz0189+/=", min_size=1, max_size=4).map(str.encode)
+    | st.sampled_from([b"====", b"\r", b" ", b"-_", b"\xff"]),
+)
+
+
 class Wire:
     """Carries messages, and changes one of them; remembers what the server then got."""
 
@@ -100,6 +112,13 @@ class Wire:
         self.sent.append(response)
         self.came.append(self.carry(response))
         return self.came[-1]
+
+
+class Lines(Wire):
+    """Carries messages in base64, and changes one of the lines."""
+
+    def carry(self, data: bytes) -> bytes:
+        return decode_base64(super().carry(encode_base64(data)))
 
 
 def same_password(octets: bytes) -> bool:
@@ -160,9 +179,21 @@ def test_an_exchange_that_nobody_touches_is_granted(ready, name):
 @given(change=CHANGES)
 @several_examples
 def test_no_changed_exchange_is_granted(ready, name, change):
+    play_changed(ready, name, Wire, change)
+
+
+@pytest.mark.rfc("4648 §3")
+@pytest.mark.parametrize("name", MECHANISMS)
+@given(change=LINE_CHANGES)
+@several_examples
+def test_no_exchange_with_a_changed_line_is_granted(ready, name, change):
+    play_changed(ready, name, Lines, change)
+
+
+def play_changed(ready, name, kind, change):
     mechanism = next(each for each in client.MECHANISMS if each.name == name)
     login = mechanism.start(CREDENTIALS, "a.nonce.of.the.client")
-    wire = Wire(login, change)
+    wire = kind(login, change)
     try:
         outcome = ready.with_responder(MECHANISMS[name], wire.initial(), wire.respond)
         if isinstance(outcome, Granted):
