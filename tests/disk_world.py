@@ -51,8 +51,8 @@ class World:
         hop.hop.mails.clear()
         hop.take()
 
-    def send(self, mark: str, size: int = 200) -> str:
-        reply = self.mailer.send(mark, size)
+    def send(self, mark: str, size: int = 200, *, declared: int | None = None) -> str:
+        reply = self.mailer.send(mark, size, declared=declared)
         if reply == OK:
             self.accepted.append(mark)
         return reply

@@ -31,15 +31,17 @@ class Mailer:
     port: int
     context: ssl.SSLContext
 
-    def send(self, mark: str, size: int = 200) -> str:
-        """Send a message; return the last reply, as ``250 2.0.0`` or whatever it was.
+    def send(self, mark: str, size: int = 200, *, declared: int | None = None) -> str:
+        """Send a message, *declared* as so large; return the last reply, as ``250 2.0.0`` or whatever it was.
 
         Raises:
             OSError: the server is away.
         """
         with smtplib.SMTP_SSL("localhost", self.port, context=self.context, timeout=20) as client:
             client.login(LOGIN, SECRET)
-            client.mail(LOGIN)
+            code, text = client.mail(LOGIN, [] if declared is None else [f"SIZE={declared}"])
+            if code != 250:
+                return f"{code} {text.decode().split(' ', 1)[0]}"
             client.rcpt("ann@example.net")
             try:
                 code, text = client.data(message(mark, size))

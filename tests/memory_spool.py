@@ -117,6 +117,9 @@ class MemorySpool:
         )
         self.contents[message_id] = octets
 
+    def check_room(self, wanted_bytes: int) -> None:
+        self.check()
+
     def begin(self) -> MemoryIncoming:
         self.check()
         return MemoryIncoming(self)

@@ -67,6 +67,11 @@ def world(tmp_path: Path, authority: Authority, accounts: Path, hop: ThreadedNex
 def test_mail_is_refused_before_the_disk_is_full_and_what_was_taken_is_delivered(world: Make) -> None:
     with world(size="24m") as each:
         each.hop.defer()
+        each.ballast.leave_bytes(RESERVE + MIB)
+        wait_for("no room for two MiB", lambda: each.send(f"two-{len(each.accepted)}", declared=2 * MIB) == FULL)
+        assert each.send("small-before") == OK
+        each.ballast.drop()
+        wait_for("room", lambda: each.send("declared", declared=2 * MIB) == OK)
         replies = [each.send(f"large-{number}", MIB) for number in range(30)]
         taken = replies.index(FULL)
         assert taken > 5

@@ -205,6 +205,28 @@ async def test_a_message_too_big_hears_so_at_its_end(start):
         await client.close()
 
 
+@pytest.mark.rfc("1870 §6.1")
+async def test_what_finds_no_room_is_refused_before_it_is_sent(start, monkeypatch):
+    async with start() as server:
+        client = await log_in(server)
+        spool = server.worker.listeners[0].service.spool
+        free = 3 << 20
+        monkeypatch.setattr(spool._room, "_ask", lambda: None)
+        monkeypatch.setattr(spool._room, "_free_bytes", spool._room.reserve_bytes + free)
+        monkeypatch.setattr(spool._room, "_free_files", float("inf"))
+        full = "452 4.3.1 No room for mail now, try again later"
+        assert said(await client.say(f"MAIL FROM:<tim@example.org> SIZE={free + 1}"), full)
+        assert (await client.say("RCPT TO:<bob@example.net>")).startswith("503 5.5.1 ")
+        assert (await client.say(f"MAIL FROM:<tim@example.org> SIZE={free}")).startswith("250 ")
+        assert (await client.say("RSET")).startswith("250 ")
+        monkeypatch.setattr(spool._room, "_free_bytes", spool._room.reserve_bytes - 1)
+        assert said(await client.say("MAIL FROM:<tim@example.org>"), full)
+        monkeypatch.setattr(spool._room, "_trouble", "the spool's file system is read-only")
+        unavailable = "451 4.3.0 Cannot keep mail now, try again later"
+        assert said(await client.say("MAIL FROM:<tim@example.org>"), unavailable)
+        await client.close()
+
+
 @pytest.mark.rfc("5321 §4.2.5")
 @pytest.mark.parametrize(
     ("error", "text"),

@@ -159,6 +159,33 @@ async def test_a_reader_finds_a_body_that_is_damaged(tmp_path: Path) -> None:
     await spool.close()
 
 
+async def test_a_list_passes_over_rows_that_are_damaged_and_tells(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    receipts = [await commit(spool) for _ in range(7)]
+    await spool.close()
+    names = [each.id for each in receipts]
+    connection = connect_writer(tmp_path)
+    for name in (names[0], names[1], names[4], names[6]):
+        connection.execute("UPDATE message SET envelope = '{' WHERE id = ?", (name,))
+    connection.close()
+    told: list[str] = []
+    with open_reader(tmp_path, told.append) as reader:
+        assert [each.id for each in reader.list()] == [names[2], names[3], names[5]]
+        assert [name for name in names if any(name in each for each in told)] == [
+            names[0],
+            names[1],
+            names[4],
+            names[6],
+        ]
+        assert [each.id for each in reader.list(limit=1)] == [names[2]]
+        assert [each.id for each in reader.list(after=names[3], limit=1)] == [names[5]]
+        assert reader.list(after=names[5]) == []
+        assert reader.count() == 7
+    again = opened(tmp_path)
+    assert [each.id for each in again.list(limit=2)] == [names[2], names[3]]
+    await again.close()
+
+
 async def test_a_row_without_content_is_trouble_for_its_reader(tmp_path: Path) -> None:
     spool = opened(tmp_path)
     receipt = await commit(spool)

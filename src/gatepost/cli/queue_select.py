@@ -117,7 +117,7 @@ def matching(config: Config, filters: Filters, held: bool | None) -> Iterator[st
 
 
 def found(config: Config, selection: Selection) -> Iterator[Entry]:
-    """Go through the messages of all spools that are meant, the oldest first; a spool that is broken is told of."""
+    """Go through the messages of all spools that are meant, the oldest first; what is broken is told of."""
     from gatepost.errors import SpoolUnavailable
     from gatepost.queue.control import find
     from gatepost.spool.layout import folders
@@ -127,7 +127,7 @@ def found(config: Config, selection: Selection) -> Iterator[Entry]:
         readers = []
         for folder in folders(config.spool_dir):
             try:
-                readers.append(stack.enter_context(open_reader(folder)))
+                readers.append(stack.enter_context(open_reader(folder, remark)))
             except SpoolUnavailable as error:
                 remark(str(error))
         # Names sort by the time of acceptance.

@@ -64,6 +64,8 @@ async def mail(session: Conversation, argument: str) -> None:
     )
     if await session.is_refused(Stage.MAIL, transaction, "MAIL"):
         return
+    # RFC 1870 §6.1: a message for which there is no room now is a 452 before anything of it is sent.
+    session.service.spool.check_room(wanted.size or 0)
     answer = None
     if session.hooks:
         answer = await session.hooks.call("MAIL", session, str(mailbox or ""), text.split())

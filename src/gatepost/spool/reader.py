@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -36,10 +36,15 @@ class Reader:
     """Questions to one read-only connection; it fetches all of each answer, so no transaction stays open.
 
     Every method raises `SpoolUnavailable` when the database cannot be read.
+
+    Args:
+        connection: the database.
+        tell: told of each row that a page passes over, for it cannot be understood.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, tell: Callable[[str], None] | None = None) -> None:
         self._connection = connection
+        self._tell = tell
         # Beside no server, a spool of the version before is read as it lies there.
         is_older = self._ask("PRAGMA user_version")[0][0] == 1
         columns = f"{WRITTEN}, 0" if is_older else COLUMNS
@@ -72,8 +77,18 @@ class Reader:
         return next((due for due, name in rows if name not in skip), None)
 
     def page(self, after: MessageId | None, limit: int) -> list[Entry]:
-        """Read the entries after *after*, in the order of their names."""
-        return [entry_of(row) for row in self._ask(self._page, after or "", limit)]
+        """Read the entries after *after*, in the order of their names, without those that are damaged."""
+        entries: list[Entry] = []
+        last = after or ""
+        while len(entries) < limit and (rows := self._ask(self._page, last, limit - len(entries))):
+            last = rows[-1][0]
+            for row in rows:
+                try:
+                    entries.append(entry_of(row))
+                except SpoolUnavailable as error:
+                    if self._tell is not None:
+                        self._tell(str(error))
+        return entries
 
     def count(self, *, held: bool = False) -> int:
         """Count the messages, or those on hold."""
@@ -94,10 +109,10 @@ class Reader:
 class SpoolReader:
     """A spool to look at only."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tell: Callable[[str], None] | None = None) -> None:
         self._bodies = folder / BODY_FOLDER
         self._files = Files()
-        self._reader = Reader(connect_reader(folder, timeout=5.0))
+        self._reader = Reader(connect_reader(folder, timeout=5.0), tell)
 
     def entry(self, message_id: MessageId) -> Entry | None:
         """Read one entry; None if it is not there (any more)."""
@@ -105,7 +120,7 @@ class SpoolReader:
         return None if row is None else entry_of(row)
 
     def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
-        """List entries in the order of acceptance, a page at a time."""
+        """List entries in the order of acceptance, a page at a time, without those that are damaged."""
         return self._reader.page(after, limit)
 
     def count(self, *, held: bool = False) -> int:
@@ -144,11 +159,15 @@ class SpoolReader:
         self.close()
 
 
-def open_reader(path: Path) -> SpoolReader:
+def open_reader(path: Path, tell: Callable[[str], None] | None = None) -> SpoolReader:
     """Open the spool at *path* to read, whether or not a server works on it.
+
+    Args:
+        path: the folder of the spool.
+        tell: told of each message that a list passes over, for its row is damaged.
 
     Raises:
         SpoolUnavailable: there is none, or it cannot be read.
         ConfigError: a newer gatepost wrote it.
     """
-    return SpoolReader(path)
+    return SpoolReader(path, tell)

@@ -48,8 +48,8 @@ class Room:
         self._free_bytes -= count
         self._free_files -= files
 
-    def check(self, *, begun: bool = False) -> None:
-        """See that there is room: a message that has begun may use half of the reserve.
+    def check(self, wanted_bytes: int = 0, *, begun: bool = False) -> None:
+        """See that there is room for so much: a message that has begun may use half of the reserve.
 
         Raises:
             SpoolFull: there is not.
@@ -63,7 +63,7 @@ class Room:
             raise SpoolUnavailable(self._trouble)
         part = 2 if begun else 1
         for free, reserve, what in (
-            (self._free_bytes, self.reserve_bytes, "room"),
+            (self._free_bytes - wanted_bytes, self.reserve_bytes, "room"),
             (self._free_files, self._reserve_files, "inodes"),
         ):
             if free < reserve // part:

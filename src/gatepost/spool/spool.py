@@ -173,6 +173,15 @@ class Incoming(Protocol):
 class Spool(Protocol):
     """Where accepted messages lie."""
 
+    def check_room(self, wanted_bytes: int) -> None:
+        """See that a message of so many octets would be taken.
+
+        Raises:
+            SpoolFull: there is no such room beyond the reserve.
+            SpoolUnavailable: it cannot be written.
+        """
+        ...
+
     def begin(self) -> Incoming:
         """Start to take a message.
 
@@ -219,7 +228,7 @@ class Spool(Protocol):
         ...
 
     def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
-        """List entries in the order of acceptance, a page at a time."""
+        """List entries in the order of acceptance, a page at a time, without those that are damaged."""
         ...
 
     def content(self, entry: Entry) -> AbstractAsyncContextManager[Content]:

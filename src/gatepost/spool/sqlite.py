@@ -123,6 +123,16 @@ class SqliteSpool:
 
     # Accept.
 
+    def check_room(self, wanted_bytes: int) -> None:
+        """See that a message of so many octets would be taken.
+
+        Raises:
+            SpoolFull: there is no such room beyond the reserve.
+            SpoolUnavailable: it cannot be written.
+        """
+        self._check_open()
+        self._room.check(wanted_bytes)
+
     def begin(self) -> SqliteIncoming:
         """Start to take a message.
 
@@ -205,7 +215,7 @@ class SqliteSpool:
         return self._reader.next_due(after, skip)
 
     def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
-        """List entries in the order of acceptance, a page at a time."""
+        """List entries in the order of acceptance, a page at a time, without those that are damaged."""
         self._check_open()
         return self._reader.page(after, limit)
 

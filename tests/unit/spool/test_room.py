@@ -54,6 +54,14 @@ def test_there_is_room_above_the_reserve(room, files):
     room.check()
 
 
+def test_a_message_must_find_room_above_the_reserve(room, files):
+    files.free_bytes = 65 * MIB
+    room.check(MIB)
+    with pytest.raises(SpoolFull):
+        room.check(MIB + 1)
+    room.check(MIB)
+
+
 def test_there_is_none_below_the_reserve(room, files):
     files.free_bytes = 64 * MIB - 4096
     with pytest.raises(SpoolFull):
