@@ -152,7 +152,7 @@ class Worker:
         self._make_listeners()
         self._watch(self.authority.watch(self._end_revoked), "stores")
         self._watch(self.state.run(), "state")
-        self._retirement = parts.retirement(config, self.clock, self.emit)
+        self._retirement = parts.retirement(config, self.queues[0], self.clock, self.emit)
         self._watch(self._retirement.run(), "retirement")
         for queue in self.queues:
             self._watch(queue.scheduler.run(), f"queue {queue.number}")
@@ -265,7 +265,7 @@ class Worker:
         load_pairs(self._context, pairs, minimum_version=config.tls.minimum_version)
         # From here on nothing can fail.
         self.state.guesses.adapt(parts.login_limits(config))
-        self._retirement.adapt(*parts.ending(config))
+        self._retirement.adapt(*parts.ending(config, self.queues[0], self.clock, self.emit))
         old_routes, self._routes, self.config = self._routes, routes, config
         self.router = Router(routes.values())
         for queue in self.queues:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatepost.errors import ConfigError
 from gatepost.identity.authority import Authority
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
-from gatepost.identity.retirement import Retirement
+from gatepost.identity.retirement import Retirement, Warn
 from gatepost.identity.stores.sqlite import is_current
 from gatepost.identity.verifiers import Argon2
 from gatepost.listener.listener import bind
@@ -30,6 +30,8 @@ from gatepost.policy.recipient import AllowedRecipients, RecipientLimit
 from gatepost.policy.sender import HeaderFrom, OwnSender
 from gatepost.policy.size import DeclaredSize
 from gatepost.queue.limits import Limits as QueueLimits
+from gatepost.queue.mail_queue import MailQueue
+from gatepost.queue.owner import OwnerMail
 from gatepost.queue.retry import Schedule
 from gatepost.relay.router import Match, Route, parse_domain_pattern
 from gatepost.relay.sandbox import Sandbox
@@ -108,16 +110,22 @@ def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) ->
     )
 
 
-def retirement(config: schema.Config, clock: Clock, emit: Emitter) -> Retirement:
+def retirement(config: schema.Config, queue: MailQueue, clock: Clock, emit: Emitter) -> Retirement:
     """Return what looks after credentials whose time is nearly over."""
-    paths, warning = ending(config)
-    return Retirement(paths, config.state_dir / STATE_FILE, warning, clock, emit)
+    paths, warning, warn = ending(config, queue, clock, emit)
+    return Retirement(paths, config.state_dir / STATE_FILE, warning, clock, emit, warn)
 
 
-def ending(config: schema.Config) -> tuple[Sequence[Path], float]:
-    """Return the accounts databases that are looked after, and how long before its end a credential is warned of."""
+def ending(
+    config: schema.Config, queue: MailQueue, clock: Clock, emit: Emitter
+) -> tuple[Sequence[Path], float, Warn | None]:
+    """Return the accounts databases that are looked after, how long before its end a credential is warned of, and how.
+
+    Mail to owners goes by *queue*.
+    """
     paths = [each.path for each in config.store if each.type == "sqlite"]
-    return paths, config.auth.expiry_warning.total_seconds()
+    mail = OwnerMail(config.hostname, queue.spool, queue.scheduler.wake, clock, emit)
+    return paths, config.auth.expiry_warning.total_seconds(), mail.warn if config.auth.expiry_mail else None
 
 
 def _token_verifier(config: schema.Config, clock: Clock) -> TokenVerifier | None:

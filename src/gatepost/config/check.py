@@ -159,6 +159,9 @@ def _mechanisms(config: Config, findings: Findings) -> None:
                 findings.odd(key, f"holds {mechanism}, which is not offered without an issuer; add [[oauth.issuers]]")
     if config.oauth.issuers and {"OAUTHBEARER", "XOAUTH2"}.isdisjoint(config.auth.mechanisms):
         findings.odd(("oauth", "issuers"), 'have no effect; add "OAUTHBEARER" and "XOAUTH2" to [auth] mechanisms')
+    key = ("auth", "expiry_mail")
+    if findings.is_written(key) and config.auth.expiry_mail and not config.auth.expiry_warning:
+        findings.odd(key, "has no effect, as there is no warning to mail; give expiry_warning a time")
 
 
 def _issuers(config: Config, findings: Findings) -> None:

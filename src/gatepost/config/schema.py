@@ -182,6 +182,9 @@ class Auth(Table):
         le=timedelta(days=365),
         description='How long before a credential ends there is a warning in the log; "0s": no warning.',
     )
+    expiry_mail: Flag = Field(
+        default=True, description="Whether that warning is mailed to the contact of the account, where it has one."
+    )
     argon2: Argon2 = Field(default=Argon2(), description="Cost of hashing chosen passwords.")
 
     _check_distinct = field_validator("mechanisms")(_distinct)

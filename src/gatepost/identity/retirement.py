@@ -2,7 +2,8 @@
 
 A credential that is being rotated goes for good at the end of the overlap, or when nobody has used it for the time
 that was set.  Whoever writes it down first tells of it, so each is told of once on a node.  Before the end of any
-credential that somebody may still use there is one warning.
+credential that somebody may still use there is one warning, and a mail with it where somebody is to be told.  That mail
+is kept before the warning counts: after a crash between the two it comes twice, and never not at all.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
-from gatepost.errors import StateUnavailable
+from gatepost.errors import Unavailable
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import CredentialExpiring, CredentialRetired, Event
 from gatepost.state.last_used import Use, read_uses
 
-__all__ = ["Retirement"]
+__all__ = ["Retirement", "Warn"]
+
+Warn: TypeAlias = Callable[[CredentialExpiring], Awaitable[None]]
+"""Writes to the owner of a credential; returns once that is durable, and raises `Unavailable` if it is not."""
 
 _LOOK_EVERY: Final = 60.0
 # How long another writer is waited for, in seconds; the next look comes anyway.
@@ -86,19 +90,29 @@ class Retirement:
         warning: how long before the end there is a warning, in seconds; 0 is none.
         clock: what time it is.
         emit: hears of what was done.
+        warn: writes to owners; None leaves it at the event.
     """
 
-    def __init__(self, paths: Sequence[Path], state_file: Path, warning: float, clock: Clock, emit: Emitter) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        state_file: Path,
+        warning: float,
+        clock: Clock,
+        emit: Emitter,
+        warn: Warn | None = None,
+    ) -> None:
         self._paths = tuple(paths)
         self._state_file = state_file
         self._warning = warning
         self._clock = clock
         self._emit = emit
+        self._warn = warn
         self._trouble = ""
 
-    def adapt(self, paths: Sequence[Path], warning: float) -> None:
-        """Go on with other databases, or another time of warning."""
-        self._paths, self._warning = tuple(paths), warning
+    def adapt(self, paths: Sequence[Path], warning: float, warn: Warn | None = None) -> None:
+        """Go on with other databases, another time of warning, or another way to write to owners."""
+        self._paths, self._warning, self._warn = tuple(paths), warning, warn
 
     async def run(self) -> None:
         """Look each minute; until cancelled."""
@@ -111,51 +125,79 @@ class Retirement:
         trouble = ""
         for path in self._paths:
             try:
-                for event in await asyncio.to_thread(self._settle, path, self._clock.now(), self._warning):
+                now, warning, warn = self._clock.now(), self._warning, self._warn
+                changes = await asyncio.to_thread(self._changes, path, now, warning)
+                mailed = [each for each in changes if warn is not None and _is_mailed(each.event)]
+                rest = [each for each in changes if each not in mailed]
+                for event in await asyncio.to_thread(_write, path, rest, now) if rest else ():
                     self._emit(event)
-            except (sqlite3.Error, StateUnavailable) as error:
+                for each in mailed:
+                    assert warn is not None
+                    await self._write_and_mail(path, each, now, warn)
+            except (sqlite3.Error, Unavailable) as error:
                 trouble = f"{path}: {error}"
         if trouble and trouble != self._trouble:
             _log.warning("credentials cannot be retired", extra={"problem": trouble})
         self._trouble = trouble
 
-    def _settle(self, path: Path, now: float, warning: float) -> list[Event]:
+    def _changes(self, path: Path, now: float, warning: float) -> list[_Change]:
         with contextlib.closing(_open(path)) as connection:
             due = [_Due(*row) for row in connection.execute(_DUE, (now, now + warning))]
-            if not due:
-                return []
-            uses = read_uses(self._state_file, [(each.login, each.id) for each in due])
-            changes: list[tuple[str, _Due, Event]] = []
-            for each in due:
-                use = uses.get((each.login, each.id))
-                reason = each.why_retired(now, use)
-                if reason:
-                    retired = CredentialRetired(each.login, each.id, each.label, each.successor or "", reason)
-                    changes.append((_RETIRE, each, retired))
-                elif warning and each.needs_warning(now + warning, use):
-                    changes.append((_WARN, each, _warning_of(each, use)))
-            return _write(connection, changes, now) if changes else []
+        uses = read_uses(self._state_file, [(each.login, each.id) for each in due]) if due else {}
+        changes = []
+        for each in due:
+            use = uses.get((each.login, each.id))
+            reason = each.why_retired(now, use)
+            if reason:
+                retired = CredentialRetired(each.login, each.id, each.label, each.successor or "", reason)
+                changes.append(_Change(_RETIRE, each, retired))
+            elif warning and each.needs_warning(now + warning, use):
+                changes.append(_Change(_WARN, each, _warning_of(each, use)))
+        return changes
+
+    async def _write_and_mail(self, path: Path, change: _Change, now: float, warn: Warn) -> None:
+        """Write one change down and have its owner told, both or none; nothing if another worker was before."""
+        with contextlib.closing(await asyncio.to_thread(_open, path)) as connection:  # which undoes what is not whole
+            if await asyncio.to_thread(_begin, connection, change, now):
+                assert isinstance(change.event, CredentialExpiring)
+                await warn(change.event)
+                await asyncio.to_thread(connection.execute, "COMMIT")
+                self._emit(change.event)
 
 
-def _write(connection: sqlite3.Connection, changes: Sequence[tuple[str, _Due, Event]], now: float) -> list[Event]:
-    """Write the changes down; return what came about by us, and not by another worker."""
-    told = []
+class _Change(NamedTuple):
+    """What is to be written down about a credential, and what to tell of it."""
+
+    statement: str
+    due: _Due
+    event: Event
+
+    def values(self, now: float) -> Mapping[str, object]:
+        due = self.due
+        return {
+            "now": now,
+            "id": due.id,
+            "successor": due.successor,
+            "rotated": due.rotated,
+            "expires": due.expires,
+        }
+
+
+def _is_mailed(event: Event) -> bool:
+    return isinstance(event, CredentialExpiring) and bool(event.contact)
+
+
+def _begin(connection: sqlite3.Connection, change: _Change, now: float) -> bool:
     connection.execute("BEGIN IMMEDIATE")
-    try:
-        for statement, due, event in changes:
-            values: Mapping[str, object] = {
-                "now": now,
-                "id": due.id,
-                "successor": due.successor,
-                "rotated": due.rotated,
-                "expires": due.expires,
-            }
-            if connection.execute(statement, values).rowcount:
-                told.append(event)
+    return connection.execute(change.statement, change.values(now)).rowcount > 0
+
+
+def _write(path: Path, changes: Sequence[_Change], now: float) -> list[Event]:
+    """Write changes down; return what came about by us, and not by another worker."""
+    with contextlib.closing(_open(path)) as connection:  # which undoes what is not whole
+        connection.execute("BEGIN IMMEDIATE")
+        told = [each.event for each in changes if connection.execute(each.statement, each.values(now)).rowcount]
         connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
     return told
 
 
@@ -177,7 +219,11 @@ def _warning_of(due: _Due, use: Use | None) -> CredentialExpiring:
 def _open(path: Path) -> sqlite3.Connection:
     # As `gatepost.identity.database` does it: the log is moved by the command line alone.
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=_PATIENCE
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        timeout=_PATIENCE,
+        check_same_thread=False,
     )
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA synchronous = FULL")

@@ -11,7 +11,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── CommandRefused, SessionFailed
     ├── MessageAccepted, MessageRefused
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
-    ├── BounceQueued, BounceDropped
+    ├── BounceQueued, BounceDropped, OwnerWarned
     ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
     ├── StoreAway, StoreBack, StoreOutdated
     ├── MessageChanged, MessageDropped, RouteChanged
@@ -48,6 +48,7 @@ from gatepost.observe.queue_events import (
     MessageDropped,
     MessageFinished,
     MessageHeld,
+    OwnerWarned,
     RecipientDeferred,
     RecipientDelivered,
     RecipientFailed,
@@ -79,6 +80,7 @@ __all__ = [
     "MessageFinished",
     "MessageHeld",
     "MessageRefused",
+    "OwnerWarned",
     "RecipientDeferred",
     "RecipientDelivered",
     "RecipientFailed",

@@ -14,6 +14,7 @@ __all__ = [
     "MessageDropped",
     "MessageFinished",
     "MessageHeld",
+    "OwnerWarned",
     "RecipientDeferred",
     "RecipientDelivered",
     "RecipientFailed",
@@ -87,6 +88,17 @@ class BounceQueued(Event):
     name: ClassVar[str] = "bounce queued"
     message: str
     bounce: str
+    recipient: str
+
+
+@value(frozen=True, slots=True)
+class OwnerWarned(Event):
+    """A mail to the contact of an account is on its way: a credential ends soon."""
+
+    name: ClassVar[str] = "owner warned"
+    message: str
+    login: str
+    credential: str
     recipient: str
 
 
