@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -178,6 +179,21 @@ async def test_a_bad_initial_response_is_refused_by_each_mechanism(everything, i
             assert (await client.say(RIGHT)).startswith("235 ")
             await client.close()
         assert not server.troubles
+
+
+@pytest.mark.rfc("2195 §2")
+async def test_the_challenge_of_cram_md5_is_made_of_chance_time_and_our_name(everything):
+    async with everything as server:
+        client = await greeted(server)
+        challenges = []
+        for _ in range(2):
+            challenge = decoded(await client.say("AUTH CRAM-MD5")).decode()
+            match = re.fullmatch(r"<[A-Za-z0-9_-]{24}\.([0-9]+)@mail\.example\.org>", challenge)
+            assert abs(int(match[1]) - time.time()) < 60
+            assert (await client.say("*")).startswith("501 5.7.0 ")
+            challenges.append(challenge)
+        assert challenges[0] != challenges[1]
+        await client.close()
 
 
 @pytest.mark.rfc("2195 §2")

@@ -26,8 +26,8 @@ def exchange(initial: bytes | None, context: Context) -> Exchange[Outcome]:
     if initial is not None:
         raise UnwantedInitialResponse
 
-    # RFC 2195 §2: a message id of its own for each attempt.
-    challenge = f"<{context.nonce()}@{context.hostname}>".encode()
+    # RFC 2195 §2: a message id of its own for each attempt, made of chance, time, and our name.
+    challenge = f"<{context.nonce()}.{context.time}@{context.hostname}>".encode()
     response = yield from ask(challenge)
 
     # RFC 2195 §2: user name, space, digest.  A name may hold spaces; a digest not.

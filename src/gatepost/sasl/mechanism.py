@@ -37,12 +37,14 @@ class Context:
             128 bits strong.
         offered: names of the mechanisms that the client was offered.
         bindings: what a mechanism may bind to of the connection: type of channel binding and its data (RFC 5056).
+        time: what time it is, in seconds since the epoch.
     """
 
     hostname: str
     nonce: Callable[[], str]
     offered: Collection[str] = ()
     bindings: Mapping[str, bytes] = field(default_factory=dict)
+    time: int = 0
 
 
 @dataclass(frozen=True, slots=True)

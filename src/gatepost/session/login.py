@@ -107,7 +107,9 @@ async def login(session: Conversation, argument: str) -> None:
     attempt = authority.begin(session.peer, mechanism.name)
     bound = bindings(session.transport) if mechanism.binds else {}
     names = tuple(each.name for each in offered)
-    exchange = mechanism.start(initial, Context(session.service.hostname, _nonce, names, bound))
+    exchange = mechanism.start(
+        initial, Context(session.service.hostname, _nonce, names, bound, int(session.service.clock.now()))
+    )
     client = _Client(session)
     guard = Guard(attempt, client, mechanism, session.service.guesses, session.peer.address)
     try:

@@ -18,7 +18,7 @@ from gatepost.sasl.wire import decode_base64, encode_base64
 @pytest.mark.rfc("2195 §2")
 def test_it_gives_the_exchange_of_rfc_2195(vectors):
     vector = vectors["cram_md5"]
-    exchange = CRAM_MD5.start(None, Context(vector["hostname"], lambda: vector["nonce"]))
+    exchange = CRAM_MD5.start(None, Context(vector["hostname"], lambda: vector["nonce"], time=vector["time"]))
     step = next(exchange)
     assert isinstance(step, Challenge)
     assert encode_base64(step.data).decode() == vector["challenge"]
@@ -40,13 +40,16 @@ def test_an_initial_response_is_refused(play, initial):
 @pytest.mark.rfc("2195 §2")
 def test_each_attempt_has_a_challenge_of_its_own():
     nonces = iter(("first", "second"))
-    context = Context("mail.example.org", lambda: next(nonces))
+    context = Context("mail.example.org", lambda: next(nonces), time=1_800_000_000)
     challenges = [next(CRAM_MD5.start(None, context)) for _ in range(2)]
-    assert challenges == [Challenge(b"<first@mail.example.org>"), Challenge(b"<second@mail.example.org>")]
+    assert challenges == [
+        Challenge(b"<first.1800000000@mail.example.org>"),
+        Challenge(b"<second.1800000000@mail.example.org>"),
+    ]
 
 
 def response(name: str, password: str) -> bytes:
-    challenge = b"<fixed.nonce.with.enough.bits@mail.example.org>"
+    challenge = b"<fixed.nonce.with.enough.bits.0@mail.example.org>"
     return f"{name} {hmac.new(password.encode(), challenge, 'md5').hexdigest()}".encode()
 
 
