@@ -191,6 +191,17 @@ def test_whoever_chooses_by_itself_comes_in(
         assert login["mechanism"] == choice, listener
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("client", CHOICES)
+def test_whoever_chooses_by_itself_and_has_the_wrong_secret_hears_no(
+    client: str, server: Gatepost, next_hop: Postfix, authority: Authority, secret: str, tmp_path: Path
+) -> None:
+    # Some try one mechanism after the other until they are hung up on.
+    recipient = f"no-choice-{client}-{server.loop}@{next_hop.domain}"
+    with pytest.raises(Refused):
+        CLIENTS[client].send(submission(server, authority, tmp_path, "", "starttls", secret[::-1], recipient))
+
+
 def failures(server: Gatepost, mechanism: str) -> list[dict[str, Any]]:
     """Return the log lines about refused logins with *mechanism*."""
     return [line for line in server.lines() if line["event"] == "login failed" and line["mechanism"] == mechanism]
