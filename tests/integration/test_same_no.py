@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from gatepost.identity.credentials import revoke_credential
 from gatepost.identity.restrictions import Rules
 from gatepost.identity.rotation import expire_credential, restrict_credential
 from gatepost.observe.events import LoginFailed
+from gatepost.sasl.scram import derive
 from gatepost.state.keys import load_keys
 from gatepost.testing import RunningServer
 from integration.attempts import ALL, PASSWORDS, TOKENS, accounts, attempt, decoded, give, shape
@@ -141,6 +144,63 @@ async def test_every_kind_of_no_has_the_steps_and_words_of_every_other(start: St
                 told = [event for event in server.events if isinstance(event, LoginFailed)]
                 assert [event.login for event in told] == [name(kind)] * 2
                 assert all(re.match(reason, event.reason) for event in told), (mechanism, kind, told[0].reason)
+        assert not server.troubles
+
+
+# The same in the eighth field of a line of a passwd-file.
+LINES = {
+    "wrong": "",
+    "disabled": "gatepost_disabled=left%20us",
+    "nologin": "nologin",
+    "revoked": "gatepost_revoked=2020-01-01",
+    "expired": "gatepost_expires=2020-01-01",
+    "pending": "gatepost_not_before=2999-01-01",
+    "network": "allow_nets=192.0.2.20",
+    "listener": "gatepost_listeners=submission",
+    "plain-only": "gatepost_mechanisms=PLAIN",
+    "login-only": "gatepost_mechanisms=LOGIN",
+}
+OF_FILES = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
+
+
+@pytest.mark.rfc("4954 §9")
+async def test_every_kind_of_no_of_stores_in_files_is_that_of_a_name_that_nobody_knows(
+    start: Start, tmp_path: Path
+) -> None:
+    secret = "gp_whatever-somebody-may-guess"
+    lines = []
+    for kind, field in LINES.items():
+        record = derive(secret[::-1].encode() if kind == "wrong" else secret.encode(), os.urandom(16), 15_000)
+        kept = ",".join(re.split(r"[$:]", record)[1:])
+        lines.append(f"{name(kind)}:{{SCRAM-SHA-256}}{kept}::::::{field}\n")
+    lines.append(f"{name('locked')}:!{lines[0].split(':')[1]}\n")
+    (tmp_path / "users").write_text("".join(lines))
+    (tmp_path / "secret").write_text(secret)
+    for path in ("users", "secret"):
+        (tmp_path / path).chmod(0o600)
+    static = {"type": "static", "secret_file": str(tmp_path / "secret")}
+    stores = [
+        {"type": "passwd-file", "path": str(tmp_path / "users")},
+        {**static, "login": name("static-listener"), "listeners": ["submission"]},
+        {**static, "login": name("static-network"), "networks": ["192.0.2.0/24"]},
+    ]
+    kinds = [*LINES, "locked", "static-listener", "static-network"]
+    async with start(auth={"mechanisms": OF_FILES}, limits=LIMITS, store=stores) as server:
+        salts = {}
+        for mechanism in OF_FILES:
+            expected, _ = await talk(server, mechanism, name("unknown"), secret)
+            assert expected[-1] == "535 5.7.8 Authentication credentials invalid [gp]", mechanism
+            assert f" {mechanism}" in expected[0]
+            for kind in kinds:
+                if mechanism == {"plain-only": "PLAIN", "login-only": "LOGIN"}.get(kind):
+                    continue
+                said, salt = await talk(server, mechanism, name(kind), secret)
+                assert said == expected, (mechanism, kind)
+                assert not salt or salts.setdefault(kind, salt) == salt
+        assert len(set(salts.values())) == len(kinds)
+        client, _ = await greeted(server)
+        assert (await attempt(client, "PLAIN", name("plain-only"), secret))[-1].startswith("235 ")
+        await client.close()
         assert not server.troubles
 
 
