@@ -46,6 +46,8 @@ def _open(store: schema.Store, name: str, config: Config, keys: Keys, clock: Clo
         return FileStore(store.secret_file, read, clock, name=name, size_limit=SECRET_LIMIT, emit=emit)
     if store.type == "http":
         return _http(store, name, config, keys, clock)
+    if store.type == "dovecot":
+        return _dovecot(store, name, config, keys, clock)
     assert_never(store)
 
 
@@ -68,6 +70,22 @@ def _http(store: schema.HttpStore, name: str, config: Config, keys: Keys, clock:
         cache_seconds=store.cache_time.total_seconds(),
         cache_entries=store.cache_entries,
         connections=store.connections,
+        iterations=config.auth.scram_iterations,
+    )
+
+
+def _dovecot(store: schema.DovecotStore, name: str, config: Config, keys: Keys, clock: Clock) -> Store:
+    from gatepost.identity.stores.dovecot import DovecotStore
+
+    return DovecotStore(
+        store.where,
+        keys,
+        clock,
+        name=name,
+        userdb=store.userdb_socket,
+        timeout=store.timeout.total_seconds(),
+        cache_seconds=store.cache_time.total_seconds(),
+        cache_entries=store.cache_entries,
         iterations=config.auth.scram_iterations,
     )
 

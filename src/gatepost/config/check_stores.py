@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gatepost.config.check_dovecot import check_dovecot
 from gatepost.config.locate import Key
 from gatepost.config.schema import Config
-from gatepost.config.stores import HttpStore, PasswdFileStore, SqliteStore, StaticStore
+from gatepost.config.stores import DovecotStore, HttpStore, PasswdFileStore, SqliteStore, StaticStore
 from gatepost.config.values import is_loopback
 from gatepost.errors import StoreUnavailable
 
@@ -39,6 +40,9 @@ def check_stores(config: Config, findings: Findings, now: dt.datetime) -> None:
             continue
         if isinstance(store, HttpStore):
             _service(config, store, key, findings)
+            continue
+        if isinstance(store, DovecotStore):
+            check_dovecot(config, store, number, findings)
             continue
         if store.path.is_dir():
             findings.wrong((*key, "path"), "is a folder; name a file in it")

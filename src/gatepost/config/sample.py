@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from gatepost.config.keys import is_list, kinds, names
 from gatepost.config.routes import Match, SandboxRoute, SmarthostRoute
 from gatepost.config.schema import Config
-from gatepost.config.stores import HttpStore, PasswdFileStore, SqliteStore, StaticStore
+from gatepost.config.stores import DovecotStore, HttpStore, PasswdFileStore, SqliteStore, StaticStore
 from gatepost.config.values import print_duration, print_size
 
 __all__ = ["sample"]
@@ -111,7 +111,7 @@ def _routes(field: FieldInfo) -> Iterator[str]:
 def _stores(field: FieldInfo) -> Iterator[str]:
     yield ""
     yield from _comment(str(field.description))
-    models: tuple[Any, ...] = (SqliteStore, PasswdFileStore, StaticStore, HttpStore)
+    models: tuple[Any, ...] = (SqliteStore, PasswdFileStore, StaticStore, HttpStore, DovecotStore)
     for number, model in enumerate(models):
         if number:
             yield ""

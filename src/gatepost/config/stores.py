@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
-from gatepost.config.values import Duration, Flag, Location, Name, SecretFileField, Table, Whole, check_networks, wrong
+from gatepost.config.values import (
+    Duration,
+    Flag,
+    HostAndPort,
+    Location,
+    Name,
+    SecretFileField,
+    Table,
+    Whole,
+    check_networks,
+    wrong,
+)
 from gatepost.errors import Malformed
 from gatepost.model.identity import parse_sender_pattern
 from gatepost.sasl.prepare import prepare_name
 
-__all__ = ["HttpStore", "PasswdFileStore", "SqliteStore", "StaticStore", "Store"]
+__all__ = ["DovecotStore", "HttpStore", "PasswdFileStore", "SqliteStore", "StaticStore", "Store"]
 
 
 def _check_login(value: str) -> str:
@@ -129,4 +141,50 @@ class HttpStore(Table):
     connections: Whole = Field(default=20, ge=1, le=1000, description="Connections to it at once, of each worker.")
 
 
-Store = Annotated[SqliteStore | PasswdFileStore | StaticStore | HttpStore, Field(discriminator="type")]
+class DovecotStore(Table):
+    """Dovecot's auth service."""
+
+    type: Literal["dovecot"] = Field(
+        description='"dovecot": Dovecot\'s auth service, the one that Postfix would ask (docs/stores.md).',
+        examples=["dovecot"],
+    )
+    socket: Location | None = Field(
+        default=None,
+        description="Its auth-client socket, which checks passwords.",
+        examples=["/run/dovecot/auth-client"],
+    )
+    address: HostAndPort | None = Field(
+        default=None,
+        description="Instead of socket: where it listens for that with TCP, on this machine.",
+        examples=["127.0.0.1:12345"],
+    )
+    userdb_socket: Location | None = Field(
+        default=None,
+        description="Its auth-userdb socket, which knows names: needed for tokens, for stores after this one, and to "
+        "notice that somebody who is logged in was removed.",
+        examples=["/run/dovecot/auth-userdb"],
+    )
+    timeout: Duration = Field(
+        default=timedelta(seconds=5),
+        ge=timedelta(milliseconds=10),
+        le=timedelta(seconds=60),
+        description="How long an answer may take.  Dovecot holds back a no for its auth_failure_delay, 2 seconds.",
+    )
+    cache_time: Duration = Field(
+        default=timedelta(minutes=1),
+        le=timedelta(hours=1),
+        description="How long a yes is remembered, and how often it is asked about who is logged in; "
+        '"0s": never, and each second.',
+    )
+    cache_entries: Whole = Field(default=10_000, ge=1, le=1_000_000, description="How many users are remembered.")
+
+    @property
+    def where(self) -> Path | tuple[str, int]:
+        """Where it is asked for passwords."""
+        if self.socket is not None:
+            return self.socket
+        host, _, port = (self.address or "").rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+Store = Annotated[SqliteStore | PasswdFileStore | StaticStore | HttpStore | DovecotStore, Field(discriminator="type")]

@@ -141,9 +141,9 @@ class Authority:
         """Return the account with that prepared name.  Raises `StoreUnavailable`."""
         return await self._stores.find(login)
 
-    async def look(self, login: str, password: Secret | None = None) -> Found:
+    async def look(self, login: str, password: Secret | None = None, peer: Peer | None = None) -> Found:
         """Look a prepared name up; its store may check the *password* itself.  Raises `StoreUnavailable`."""
-        return await self._stores.look(login, password)
+        return await self._stores.look(login, password, peer)
 
     def decoy_account(self, login: str) -> Account:
         """Return what stands in for an account that does not exist."""
@@ -203,7 +203,7 @@ class LoginAttempt:
     async def check_password(self, authcid: str, password: Secret) -> Identity | None:
         """Return whose password it is.  Raises `StoreUnavailable`, `Malformed`."""
         self.authcid = prepare_name(authcid)
-        found = self._note(await self._authority.look(self.authcid, password))
+        found = self._note(await self._authority.look(self.authcid, password, self._peer))
         account = found.account
         self._look_for_bait(account)
         if found.is_checked:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from gatepost.model.identity import Identity, Secret, SenderPattern
+from gatepost.model.peer import Peer
 from gatepost.sasl.registry import MECHANISMS
 
 __all__ = [
@@ -213,6 +214,12 @@ class Checked(NamedTuple):
 class PasswordStore(Store, Protocol):
     """A store that gives no verifiers away, and checks passwords itself."""
 
-    async def check(self, login: str, password: Secret) -> Checked | None:
-        """Check the password, as it came over the wire, of a prepared name; None if nobody has that name."""
+    async def check(self, login: str, password: Secret, peer: Peer | None = None) -> Checked | None:
+        """Check the password, as it came over the wire, of a prepared name; None if nobody has that name.
+
+        Args:
+            login: the name.
+            password: what *peer* brought.
+            peer: who asks.
+        """
         ...

@@ -11,6 +11,7 @@ from gatepost.errors import StoreUnavailable
 from gatepost.identity.store import Account, Checked, Credential, PasswordStore, Survey
 from gatepost.identity.stores.order import Found, StoresInOrder
 from gatepost.model.identity import Secret
+from gatepost.model.peer import Peer
 from gatepost.observe.events import Event, StoreAway, StoreBack
 
 SECRET = Secret(b"open sesame")
@@ -46,7 +47,7 @@ class Shelf:
 class Oracle(Shelf):
     """A store that checks passwords itself."""
 
-    async def check(self, login: str, password: Secret) -> Checked | None:
+    async def check(self, login: str, password: Secret, peer: Peer | None = None) -> Checked | None:
         account = await self.find(login)
         return None if account is None else Checked(account, Credential("key") if password == SECRET else None)
 

@@ -18,6 +18,7 @@ from gatepost.identity.stores.http_answer import parse_answer
 from gatepost.identity.stores.remote import RemoteStore
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret
+from gatepost.model.peer import Peer
 from gatepost.state.keys import Keys
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class HttpStore(RemoteStore):
             _closing.add(task)
             task.add_done_callback(_closing.discard)
 
-    async def _ask(self, nobody: Account, password: Secret | None) -> Checked | None:
+    async def _ask(self, nobody: Account, password: Secret | None, peer: Peer | None) -> Checked | None:  # noqa: ARG002
         question = {"login": nobody.login}
         if password is not None:
             question["password"] = password.reveal().decode()

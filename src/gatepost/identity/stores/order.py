@@ -12,6 +12,7 @@ from typing import NamedTuple
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.store import Account, Credential, PasswordStore, Store
 from gatepost.model.identity import Secret
+from gatepost.model.peer import Peer
 from gatepost.observe.events import Event, StoreAway, StoreBack
 
 __all__ = ["Found", "StoresInOrder"]
@@ -79,8 +80,13 @@ class StoresInOrder:
             raise StoreUnavailable(found.doubt)
         return found.account
 
-    async def look(self, login: str, password: Secret | None = None) -> Found:
+    async def look(self, login: str, password: Secret | None = None, peer: Peer | None = None) -> Found:
         """Look a prepared name up; have its *password* checked, too, by a store that does so itself.
+
+        Args:
+            login: the name.
+            password: as it came over the wire; None only looks.
+            peer: who asks.
 
         Raises:
             StoreUnavailable: the first store is away, so that nothing can be said of any name.
@@ -89,7 +95,7 @@ class StoresInOrder:
             try:
                 checking = self._checking.get(number)
                 if password is not None and checking is not None:
-                    checked = await checking.check(login, password)
+                    checked = await checking.check(login, password, peer)
                     found = Found(checked.account, "", True, checked.credential) if checked is not None else None
                 else:
                     account = await store.find(login)

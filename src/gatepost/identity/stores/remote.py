@@ -10,13 +10,14 @@ import abc
 import asyncio
 import hashlib
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.decoys import Decoys
 from gatepost.identity.store import MECHANISM_SCHEMES, Account, Checked, Survey
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret
+from gatepost.model.peer import Peer
 from gatepost.state.keys import Keys
 
 __all__ = ["RemoteStore"]
@@ -42,6 +43,9 @@ class RemoteStore(abc.ABC):
         connections: to the service at once.
         iterations: SCRAM iteration count of accounts: it has no verifiers, but the names that it knows look alike.
     """
+
+    is_told_addresses: ClassVar[bool] = False
+    """Whether an answer may hang on where somebody comes from; then a yes counts for that address alone."""
 
     def __init__(
         self,
@@ -71,8 +75,13 @@ class RemoteStore(abc.ABC):
         self._surveyed_at: float | None = None
 
     @abc.abstractmethod
-    async def _ask(self, nobody: Account, password: Secret | None) -> Checked | None:
+    async def _ask(self, nobody: Account, password: Secret | None, peer: Peer | None) -> Checked | None:
         """Ask whose name and *password* that is, or whose the name is; *nobody* is an account without facts.
+
+        Args:
+            nobody: has the name.
+            password: as it came over the wire; None only asks whose the name is.
+            peer: who brought the password.
 
         Raises:
             OSError: the service cannot be asked.
@@ -94,14 +103,14 @@ class RemoteStore(abc.ABC):
         self._remember(self._accounts, login, checked.account)
         return checked.account
 
-    async def check(self, login: str, password: Secret) -> Checked | None:
+    async def check(self, login: str, password: Secret, peer: Peer | None = None) -> Checked | None:
         """Have the service check the password of a prepared name; None if nobody has that name."""
-        tag = self._tag(login, password)
+        tag = self._tag(login, password, peer.address if peer is not None and self.is_told_addresses else "")
         known = self._opened.get(tag)
         if known is not None and self._clock.monotonic() < known[0]:
             self._opened.move_to_end(tag)
             return known[1]
-        checked = await self._question(login, password)
+        checked = await self._question(login, password, peer)
         if checked is None:
             self._accounts.pop(login, None)
             return None
@@ -132,9 +141,9 @@ class RemoteStore(abc.ABC):
         for task in self._probing:
             task.cancel()
 
-    def _tag(self, login: str, password: Secret) -> bytes:
+    def _tag(self, login: str, password: Secret, address: str) -> bytes:
         hashed = hashlib.blake2b(key=self._key, digest_size=32)
-        for part in (login.encode(), password.reveal()):
+        for part in (login.encode(), password.reveal(), address.encode()):
             hashed.update(len(part).to_bytes(8, "big"))
             hashed.update(part)
         return hashed.digest()
@@ -162,13 +171,14 @@ class RemoteStore(abc.ABC):
         except StoreUnavailable as error:
             self._problem = str(error)
 
-    async def _question(self, login: str, password: Secret | None) -> Checked | None:
+    async def _question(self, login: str, password: Secret | None, peer: Peer | None = None) -> Checked | None:
         if self._waiting >= self._connections * _WAITING_PER_CONNECTION:
             raise StoreUnavailable(f"{self._place}: too many questions wait for an answer")
         self._waiting += 1
         try:
             async with asyncio.timeout(self._timeout):
-                checked = await self._ask(Account(login, self._decoys.salt(login), self._iterations), password)
+                nobody = Account(login, self._decoys.salt(login), self._iterations)
+                checked = await self._ask(nobody, password, peer)
         except TimeoutError:
             self._problem = f"{self._place}: no answer within {self._timeout:g} seconds"
         except (OSError, ValueError) as error:
