@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import os
 import shutil
 import subprocess
@@ -242,7 +243,8 @@ async def test_a_running_server_takes_a_passwd_file_of_dovecots_and_ends_who_is_
     start: Start, tmp_path: Path
 ) -> None:
     desk = Desk(tmp_path)
-    schemes = ("SHA512-CRYPT", "BLF-CRYPT", "SSHA512", "PBKDF2", "ARGON2ID", "SCRAM-SHA-256")
+    schemes = ("SHA512-CRYPT", "BLF-CRYPT", "SSHA512", "PBKDF2", "ARGON2ID", "SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5")
+    schemes += ("SMD5", "LDAP-MD5", "PLAIN-MD5", "SHA512", "SSHA", "SHA256-CRYPT")
     if shutil.which("doveadm") is None:
         pytest.skip("needs doveadm (apt-get install dovecot-core)")
     lines = {}
@@ -294,3 +296,21 @@ async def test_a_running_server_takes_a_static_login_with_every_mechanism(start:
         assert (await plain(server, LOGIN, "another-horse-8")).startswith("235")
     reasons = {each.reason for each in server.events if isinstance(each, LoginFailed)}
     assert reasons == {"wrong secret"}
+
+
+async def test_what_dovecot_keeps_for_cram_md5_is_offered_and_works(start: Start, tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    if shutil.which("doveadm") is None:
+        pytest.skip("needs doveadm (apt-get install dovecot-core)")
+    done = subprocess.run(["doveadm", "pw", "-s", "CRAM-MD5", "-p", SECRET], capture_output=True, text=True, check=True)
+    desk.replace(f"ann@example.org:{done.stdout.strip()}\n")
+    async with start(store=[{"type": "passwd-file", "path": str(desk.path)}]) as server:
+        assert [each.name for each in server.worker.authority.offered("submissions")] == ["PLAIN", "LOGIN", "CRAM-MD5"]
+        for secret, code in ((SECRET, "235"), ("wrong", "535 5.7.8")):
+            client = await hello(server)
+            challenge = base64.b64decode((await client.say("AUTH CRAM-MD5")).split()[1])
+            proof = hmac.new(secret.encode(), challenge, "md5").hexdigest()
+            answer = await client.say(base64.b64encode(f"ann@example.org {proof}".encode()).decode())
+            assert answer.startswith(code)
+            await client.close()
+            assert (await plain(server, "ann@example.org", secret)).startswith(code)

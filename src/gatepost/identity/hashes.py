@@ -2,7 +2,9 @@
 
     crypt(3)   {CRYPT} {BLF-CRYPT} {SHA256-CRYPT} {SHA512-CRYPT} {MD5-CRYPT} {DES-CRYPT}, or without a prefix
     Apache     $apr1$, {SHA}
-    digests    {SSHA} {SSHA256} {SSHA512} {SHA256} {SHA512}, in base64 or, as {SSHA.HEX}, in hexadecimal
+    digests    {SSHA} {SSHA256} {SSHA512} {SHA256} {SHA512} {SMD5} {LDAP-MD5} {PLAIN-MD5}, in base64 or, as {SSHA.HEX},
+               in hexadecimal
+    HMAC-MD5   {CRAM-MD5} {HMAC-MD5}: its two states, which serve CRAM-MD5 too (`cram_md5_states`)
     PBKDF2     {PBKDF2} {PBKDF2-SHA256} {PBKDF2-SHA512}, of Dovecot and of passlib
     argon2     {ARGON2ID} {ARGON2I}
     SCRAM      {SCRAM-SHA-1} {SCRAM-SHA-256} {SCRAM-SHA-512}, as Dovecot writes them
@@ -23,11 +25,14 @@ from typing import Any, Final, NamedTuple
 
 from gatepost.errors import Malformed
 from gatepost.model.identity import Secret
+from gatepost.sasl.hmac_md5 import STATES_BYTES, states
 from gatepost.sasl.scram import Record, parse_record, stored_key
 
-__all__ = ["WEAK", "Hash", "is_match", "parse_hash", "parse_scram"]
+__all__ = ["WEAK", "Hash", "cram_md5_states", "is_match", "parse_hash", "parse_scram"]
 
-WEAK: Final = frozenset({"DES-CRYPT", "MD5-CRYPT", "APR1", "SHA", "SHA256", "SHA512"})
+WEAK: Final = frozenset(
+    {"DES-CRYPT", "MD5-CRYPT", "APR1", "SHA", "SHA256", "SHA512", "SMD5", "LDAP-MD5", "PLAIN-MD5", "CRAM-MD5"}
+)
 """Schemes whose hashes are soon guessed once they are stolen."""
 
 _PREFIX: Final = re.compile(r"\{([A-Za-z0-9-]+)(?:\.([A-Za-z0-9]+))?\}(.*)", re.DOTALL)
@@ -51,6 +56,9 @@ _CHEAPEST: Final = {
     "DES-CRYPT": "aa",
 }
 _DIGESTS: Final = {
+    "SMD5": ("md5", True),
+    "LDAP-MD5": ("md5", False),
+    "PLAIN-MD5": ("md5", False),
     "SHA": ("sha1", False),
     "SSHA": ("sha1", True),
     "SHA256": ("sha256", False),
@@ -69,7 +77,7 @@ class Hash(NamedTuple):
 
     Args:
         scheme: its name, in upper case.
-        text: in one form for each scheme, with its prefix.
+        text: in one form for each scheme, with its prefix; `parse_hash` reads it again.
         likeness: a hash of the same scheme and cost that no password opens.
     """
 
@@ -95,13 +103,15 @@ def parse_hash(text: str) -> Hash:
         scheme = name.upper()
     if scheme in _DIGESTS:
         return _parse_digest(scheme, encoding, rest)
+    if scheme in ("CRAM-MD5", "HMAC-MD5"):
+        return _parse_states(rest)
     if scheme in _PBKDF2:
         return _parse_pbkdf2(scheme, rest)
     if scheme.startswith("SCRAM-"):
         record = parse_scram(scheme, rest)
         zero = bytes(len(record.stored_key))
-        likeness = str(Record(record.scheme, bytes(len(record.salt)), record.iterations, zero, zero))
-        return _hash(scheme, str(record), likeness)
+        likeness = Record(record.scheme, bytes(len(record.salt)), record.iterations, zero, zero)
+        return _hash(scheme, _scram_text(record), _scram_text(likeness))
     if scheme in _CLEAR:
         raise ValueError("is a password in clear; replace it by a hash of it, such as: doveadm pw -s ARGON2ID")
     if scheme and scheme != "CRYPT" and scheme not in _CRYPT_SHAPES:
@@ -136,6 +146,16 @@ def parse_scram(scheme: str, rest: str) -> Record:
     if not 1 <= record.iterations <= _MOST_ITERATIONS or not record.salt:
         raise ValueError("is a SCRAM record without proper salt and iterations")
     return record
+
+
+def cram_md5_states(verifier: Secret) -> bytes | None:
+    """Return the states of HMAC-MD5, as `gatepost.sasl.hmac_md5` has them, of the text of a `Hash` that holds them."""
+    scheme, _, rest = verifier.reveal().decode().partition("}")
+    if scheme != "{CRAM-MD5":
+        return None
+    # Dovecot has the outer one first.
+    octets = bytes.fromhex(rest)
+    return octets[16:] + octets[:16]
 
 
 def _hash(scheme: str, rest: str, likeness: str) -> Hash:
@@ -244,7 +264,8 @@ def _is_apache(password: bytes, rest: str) -> bool:
 
 def _parse_digest(scheme: str, encoding: str, rest: str) -> Hash:
     name, is_salted = _DIGESTS[scheme]
-    size = hashlib.new(name).digest_size
+    size = hashlib.new(name, usedforsecurity=False).digest_size
+    encoding = encoding or ("HEX" if scheme == "PLAIN-MD5" and len(rest) == 2 * size else "")
     try:
         octets = bytes.fromhex(rest) if encoding == "HEX" else base64.b64decode(rest, validate=True)
     except (ValueError, binascii.Error):
@@ -258,10 +279,25 @@ def _parse_digest(scheme: str, encoding: str, rest: str) -> Hash:
 
 def _is_digest(name: str, password: bytes, rest: str) -> bool:
     octets = base64.b64decode(rest)
-    made = hashlib.new(name)
+    made = hashlib.new(name, usedforsecurity=False)
     size = made.digest_size
     made.update(password + octets[size:])
     return hmac.compare_digest(made.digest(), octets[:size])
+
+
+def _parse_states(rest: str) -> Hash:
+    try:
+        octets = bytes.fromhex(rest)
+    except ValueError:
+        octets = b""
+    if len(octets) != STATES_BYTES:
+        raise ValueError("is no whole CRAM-MD5 hash")
+    return _hash("CRAM-MD5", octets.hex(), "00" * STATES_BYTES)
+
+
+def _is_cram_md5(password: bytes, rest: str) -> bool:
+    made = states(password)
+    return hmac.compare_digest(made[16:] + made[:16], bytes.fromhex(rest))
 
 
 def _parse_pbkdf2(scheme: str, rest: str) -> Hash:
@@ -279,7 +315,12 @@ def _parse_pbkdf2(scheme: str, rest: str) -> Hash:
             raise ValueError
     except (ValueError, IndexError):
         raise ValueError(f"is no whole {scheme} hash") from None
-    return _hash(scheme, f"{int(rounds)}${salt.hex()}${checksum.hex()}", f"{int(rounds)}${'00' * 16}${'00' * size}")
+    nobody = f"{int(rounds)}${_as_ab64(bytes(16))}${_as_ab64(bytes(size))}"
+    return _hash(scheme, f"{int(rounds)}${_as_ab64(salt)}${_as_ab64(checksum)}", nobody)
+
+
+def _as_ab64(octets: bytes) -> str:
+    return base64.b64encode(octets).decode().rstrip("=").replace("+", ".")
 
 
 def _ab64(text: str) -> bytes:
@@ -288,12 +329,16 @@ def _ab64(text: str) -> bytes:
 
 def _is_pbkdf2(name: str, password: bytes, rest: str) -> bool:
     rounds, salt, checksum = rest.split("$")
-    made = hashlib.pbkdf2_hmac(name, password, bytes.fromhex(salt), int(rounds))
-    return hmac.compare_digest(made, bytes.fromhex(checksum))
+    made = hashlib.pbkdf2_hmac(name, password, _ab64(salt), int(rounds))
+    return hmac.compare_digest(made, _ab64(checksum))
 
 
-def _is_scram(password: bytes, rest: str) -> bool:
-    record = parse_record(rest)
+def _scram_text(record: Record) -> str:
+    return str(record).partition("$")[2].replace("$", ",").replace(":", ",")
+
+
+def _is_scram(scheme: str, password: bytes, rest: str) -> bool:
+    record = parse_scram(scheme, rest)
     made = stored_key(password, record.salt, record.iterations, record.scheme)
     return hmac.compare_digest(made, record.stored_key)
 
@@ -303,6 +348,7 @@ _CHECKS: Final[dict[str, Callable[[bytes, str], bool]]] = {
     **{scheme: functools.partial(_is_digest, name) for scheme, (name, _) in _DIGESTS.items()},
     **{scheme: functools.partial(_is_pbkdf2, name) for scheme, name in _PBKDF2.items()},
     **dict.fromkeys(("ARGON2ID", "ARGON2I", "ARGON2D"), _is_argon2),
-    **dict.fromkeys(("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"), _is_scram),
+    **{scheme: functools.partial(_is_scram, scheme) for scheme in ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512")},
+    "CRAM-MD5": _is_cram_md5,
     "APR1": _is_apache,
 }

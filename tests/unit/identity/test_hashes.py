@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from passlib import hash as passlib_hashes
 
 from gatepost.identity import hashes
-from gatepost.identity.hashes import is_match, parse_hash
+from gatepost.identity.hashes import cram_md5_states, is_match, parse_hash
 from gatepost.identity.store import HASH, Account, Credential, Work
 from gatepost.identity.verifiers import check_of, matching
 from gatepost.model.identity import Secret
+from gatepost.sasl.hmac_md5 import states
 from gatepost.sasl.scram import derive
 from identities import KEYS
 
@@ -45,6 +46,12 @@ HASHES = {
     "argon2id": "{ARGON2ID}" + made.argon2.using(memory_cost=64, rounds=1).hash(PASSWORD),
     "argon2i without prefix": made.argon2.using(type="I", memory_cost=64, rounds=1).hash(PASSWORD),
     "scram": "{SCRAM-SHA-256}" + _RECORD,
+    "smd5": made.ldap_salted_md5.hash(PASSWORD).replace("{SMD5}", "{smd5}"),
+    "ldap-md5": "{LDAP-MD5}" + made.ldap_md5.hash(PASSWORD).removeprefix("{MD5}"),
+    "plain-md5": "{PLAIN-MD5}" + hashlib.md5(PASSWORD.encode(), usedforsecurity=False).hexdigest(),
+    "plain-md5 in base64": "{PLAIN-MD5.B64}" + made.ldap_md5.hash(PASSWORD).removeprefix("{MD5}"),
+    "cram-md5": "{CRAM-MD5}0463758099d84c05b41806ada15c1696d5bcbdef6e5ae6dcac2368c8e588b737",
+    "hmac-md5": "{HMAC-MD5}0463758099D84C05B41806ADA15C1696D5BCBDEF6E5AE6DCAC2368C8E588B737",
 }
 _PASSWORDS = {"bcrypt, from PHP": "rasmuslerdorf"}
 
@@ -70,6 +77,18 @@ def test_its_likeness_is_of_the_same_scheme_and_opened_by_nothing(kind: str) -> 
     assert found.text.reveal() not in found.likeness.encode()
 
 
+@pytest.mark.parametrize("kind", HASHES)
+def test_what_was_read_is_read_again_as_the_same(kind: str) -> None:
+    found = parse_hash(HASHES[kind])
+    assert parse_hash(found.text.reveal().decode()) == found
+    assert parse_hash(found.likeness).likeness == found.likeness
+
+
+def test_what_dovecot_keeps_for_cram_md5_serves_cram_md5() -> None:
+    assert cram_md5_states(parse_hash(HASHES["cram-md5"]).text) == states(PASSWORD.encode())
+    assert cram_md5_states(parse_hash(HASHES["plain-md5"]).text) is None
+
+
 def test_the_cost_stays_in_the_likeness() -> None:
     for text, cost in (("$6$rounds=5000$", "rounds=5000"), ("$2b$11$", "$11$")):
         whole = text + ("abcdefgh$" + "a" * 86 if "$6$" in text else "a" * 53)
@@ -92,7 +111,10 @@ def test_a_hash_that_was_cut_off_is_refused(kind: str) -> None:
     [
         ("{PLAIN}secret", "in clear"),
         ("{CLEARTEXT}secret", "in clear"),
-        ("{CRAM-MD5}" + "0" * 64, "not known here"),
+        ("{DIGEST-MD5}" + "0" * 32, "not known here"),
+        ("{CRAM-MD5}" + "0" * 62, "no whole CRAM-MD5"),
+        ("{CRAM-MD5}" + "0" * 62 + "ü0", "no whole CRAM-MD5"),
+        ("{PLAIN-MD5}" + "0" * 30, "no whole PLAIN-MD5"),
         ("{ROT13}frperg", r"scheme \{ROT13\}"),
         ("secret", "no whole hash"),
         ("{SSHA}secret!", "no whole SSHA"),

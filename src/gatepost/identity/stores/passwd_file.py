@@ -16,13 +16,14 @@ from typing import Final
 
 from gatepost.errors import Malformed
 from gatepost.identity.decoys import SALT_BYTES, Decoys
-from gatepost.identity.hashes import WEAK, parse_hash
-from gatepost.identity.store import HASH, SCRAM_SHA_256, Account
+from gatepost.identity.hashes import WEAK, cram_md5_states, parse_hash, parse_scram
+from gatepost.identity.sealing import Sealer
+from gatepost.identity.store import HASH, HMAC_MD5, SCRAM_SHA_256, Account
 from gatepost.identity.stores.extra_fields import ACCOUNT_FIELDS, ExtraFields
 from gatepost.identity.stores.file import Contents
 from gatepost.model.identity import Secret
 from gatepost.sasl.prepare import prepare_name
-from gatepost.sasl.scram import MINIMUM_ITERATIONS, parse_record
+from gatepost.sasl.scram import MINIMUM_ITERATIONS
 from gatepost.state.keys import Keys
 
 __all__ = ["PasswdFile"]
@@ -44,6 +45,7 @@ class PasswdFile:
         self._decoys = Decoys(keys)
         self._ids = keys.derive("credential ids")
         self._iterations = iterations
+        self._sealer = Sealer(keys)
         self.weak: list[str] = []
         """Of the file that was read last: places of hashes that are weak, as ``line: scheme``."""
 
@@ -116,7 +118,7 @@ class PasswdFile:
             raise ValueError(f"its password {error}") from None
         scheme, verifier, likeness = HASH, found.text, found.likeness
         if found.scheme == SCRAM_SHA_256:
-            record = parse_record(found.text.reveal().decode().partition("}")[2])
+            record = parse_scram(SCRAM_SHA_256, found.text.reveal().decode().partition("}")[2])
             shared = record.salt, record.iterations
             is_first = not any(SCRAM_SHA_256 in each.verifiers for each in account.credentials)
             # Another length, or fewer iterations, than those of names that do not exist would tell this one from them.
@@ -125,7 +127,12 @@ class PasswdFile:
                     raise ValueError("has another salt or iteration count than the login's line before it")
                 account = replace(account, salt=record.salt, iterations=record.iterations)
                 scheme, verifier, likeness = SCRAM_SHA_256, Secret(str(record).encode()), ""
-        credential = extras.credential(self._id(account.login, label, found.text), {scheme: verifier})
+        identifier = self._id(account.login, label, found.text)
+        verifiers = {scheme: verifier}
+        states = cram_md5_states(found.text)
+        if states is not None:
+            verifiers[HMAC_MD5] = Secret(self._sealer.seal(identifier, HMAC_MD5, Secret(states)))
+        credential = extras.credential(identifier, verifiers)
         # Those that stand come first.
         credentials = sorted((*account.credentials, credential), key=lambda each: each.revoked is not None)
         return replace(account, credentials=tuple(credentials)), likeness, found.scheme
