@@ -170,6 +170,14 @@ CHOICES = {
 }
 
 
+def test_what_clients_choose_is_documented_so() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
+    rows = re.findall(
+        r"^\| ([a-z-]+)[^|]* \| ([A-Z0-9-]+) \| ([A-Z0-9-]+) \| ([A-Z0-9-]+|fails) \|$", page, re.MULTILINE
+    )
+    assert {row[0]: (*row[1:3], row[3].replace("fails", "")) for row in rows} == CHOICES
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("client", CHOICES)
 def test_whoever_chooses_by_itself_comes_in(
