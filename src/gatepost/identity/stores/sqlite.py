@@ -1,7 +1,8 @@
 """Accounts in an SQLite file, read side: keyed look-ups on the loop's thread, the standard library only.
 
 The command line writes (`gatepost.identity.accounts`).  A look-up sees what was committed before it; a change is
-noticed by `PRAGMA data_version`.  Nothing here waits for a lock, and nothing here writes or moves the log.
+noticed by `PRAGMA data_version`.  Nothing here writes or moves the log, and a look-up waits for no lock.  Opening the
+file may wait a moment: whoever opens it first, or closes it last, has it alone meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import functools
 import ipaddress
 import json
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,10 @@ CREDENTIAL_LIMIT: Final = 64
 
 _ACCOUNTS_REMEMBERED: Final = 1024
 
+# How long is waited, at most, for somebody who has the file alone; how often is looked, in the loop's thread.
+_PATIENCE: Final = 5.0
+_PAUSE: Final = 0.02
+
 _ACCOUNT: Final = """
     SELECT id, login, state, state_reason, senders, max_message_bytes, max_recipients, null_sender, salt, iterations,
            suspended_until
@@ -83,6 +89,10 @@ _WORK: Final = """
     GROUP BY pbkdf2, argon2"""
 
 
+class _Held(StoreUnavailable):
+    """Somebody has the file alone."""
+
+
 class SqliteStore:
     """The accounts database at *path*.  It is opened when first asked, and again after it was away or replaced."""
 
@@ -99,6 +109,8 @@ class SqliteStore:
 
     async def find(self, login: str) -> Account | None:
         """Return the account with that prepared name, as it is now."""
+        if self._connection is None:
+            await self._opened()
         with self._reading() as connection:
             version = connection.execute("PRAGMA data_version").fetchone()[0]
             if version != self._read_version or len(self._accounts) >= _ACCOUNTS_REMEMBERED:
@@ -115,11 +127,11 @@ class SqliteStore:
 
     async def has_changed(self) -> bool:
         """Tell whether anything may have changed since the last `survey`."""
-        return self._state() != self._surveyed
+        return await self._state() != self._surveyed
 
     async def survey(self, now: float) -> Survey:
         """Look at all accounts, in a thread and with a connection of its own."""
-        state = self._state()
+        state = await self._state()
         survey = await asyncio.to_thread(_survey, self._path, now)
         self._surveyed = state
         return survey
@@ -131,7 +143,17 @@ class SqliteStore:
             self._connection = None
         self._read_version = None
 
-    def _state(self) -> object:
+    async def _opened(self) -> None:
+        """Open it, as soon as nobody has it alone; whatever else is wrong is told by who reads."""
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                with self._reading():
+                    return
+            except _Held:
+                await asyncio.sleep(_PAUSE)
+
+    async def _state(self) -> object:
         # A backup may have been put in place of the file that is open.
         try:
             status = self._path.stat()
@@ -141,6 +163,8 @@ class SqliteStore:
         if (status.st_dev, status.st_ino) != self._inode:
             self.close()
             self._inode = (status.st_dev, status.st_ino)
+        if self._connection is None:
+            await self._opened()
         with self._reading() as connection:
             # A version means something to the connection it was asked of only.
             return self._inode, self._openings, connection.execute("PRAGMA data_version").fetchone()[0]
@@ -149,12 +173,13 @@ class SqliteStore:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             if self._connection is None:
-                self._connection = _open(self._path)
+                self._connection = _open(self._path, patience=0.0)
                 self._openings += 1
             yield self._connection
         except sqlite3.Error as error:
             self.close()
-            raise StoreUnavailable(f"{self._path}: {error}") from None
+            is_held = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+            raise (_Held if is_held else StoreUnavailable)(f"{self._path}: {error}") from None
         except (ValueError, TypeError) as error:  # also Malformed, which would be put down to the client
             raise _foreign(self._path, error) from None
 
@@ -216,10 +241,10 @@ def withheld(path: Path, listeners: Mapping[str, Collection[str]], now: float) -
     return [each for each in looked_at if each.obstacles]
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, patience: float = _PATIENCE) -> sqlite3.Connection:
     # Not mode=ro: a reader must be able to make the shared memory file beside the database.
     address = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=0, check_same_thread=False)
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=patience, check_same_thread=False)
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
