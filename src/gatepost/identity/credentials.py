@@ -251,7 +251,8 @@ def _check_others(connection: Connection, account: Row[Any], secret: Secret, now
     for row in connection.execute(kept):
         if row.scheme in held:
             held[row.scheme].append(Checkable(Credential(row.credential_id), Secret(row.value)))
-    check = Check(account.salt, account.iterations, tuple(held[SCRAM_SHA_256]), tuple(held[ARGON2ID]))
+    scram, argon2id = tuple(held[SCRAM_SHA_256]), tuple(held[ARGON2ID])
+    check = Check(account.salt, account.iterations, scram, argon2id, opens=(True,) * (len(scram) + len(argon2id)))
     same = matching(check, secret)
     if same is not None:
         raise AccountProblem(
