@@ -104,7 +104,7 @@ def test_the_readme_names_the_secrets_that_compose_hands_over() -> None:
 
 def test_only_the_parent_is_told_to_end_and_has_the_time() -> None:
     unit = (UNITS / "gatepost.service").read_text().splitlines()
-    assert {"Type=notify", "KillMode=mixed", "TimeoutStopSec=30", "StateDirectory=gatepost"} <= set(unit)
+    assert {"Type=notify", "KillMode=mixed", "TimeoutStopSec=30", "StateDirectory=gatepost", "LimitCORE=0"} <= set(unit)
 
 
 def test_the_sockets_are_those_of_the_default_listeners() -> None:
