@@ -295,14 +295,18 @@ class Postfix:
     Args:
         folder: an empty folder that user ``postfix`` can reach; its master needs root.
         authority: who made the certificate that it shows after STARTTLS.
+        settings: lines for main.cf, which hold instead of those above.
+        services: lines for master.cf.
     """
 
     domain = "next-hop.example.net"
     tls_domain = "tls.next-hop.example.net"
 
-    def __init__(self, folder: Path, authority: Authority) -> None:
+    def __init__(self, folder: Path, authority: Authority, *, settings: str = "", services: str = "") -> None:
         self.folder = folder
         self.authority = authority
+        self.settings = settings
+        self.services = services
         (self.port,) = free_ports(1)
         self.etc = folder / "etc"
         self.mail = folder / "mail"
@@ -336,8 +340,8 @@ class Postfix:
         for name in ("data", "mail"):
             (self.folder / name).mkdir(mode=0o700)
             os.chown(self.folder / name, owner.pw_uid, owner.pw_gid)
-        (self.etc / "main.cf").write_text(MAIN_CF.format(**values))
-        (self.etc / "master.cf").write_text(MASTER_CF.format(**values))
+        (self.etc / "main.cf").write_text(MAIN_CF.format(**values) + self.settings)
+        (self.etc / "master.cf").write_text(MASTER_CF.format(**values) + self.services)
         for name in ("dynamicmaps.cf", "postfix-files"):
             shutil.copy(Path("/etc/postfix") / name, self.etc / name)
         self._control("start")
@@ -399,11 +403,11 @@ def reachable_folder(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def postfix(authority: Authority) -> Iterator[Postfix]:
+def postfix(authority: Authority, *, settings: str = "", services: str = "") -> Iterator[Postfix]:
     """Run a Postfix in a folder of its own, and leave nothing behind."""
     folder = reachable_folder("postfix")
     try:
-        with Postfix(folder, authority) as server:
+        with Postfix(folder, authority, settings=settings, services=services) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
