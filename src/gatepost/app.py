@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gatepost import parts
 from gatepost.errors import SpoolUnavailable, StoreUnavailable
 from gatepost.identity.authority import Authority
+from gatepost.listener.client_trust import ClientTrust
 from gatepost.listener.limits import Connections
 from gatepost.listener.listener import Listener
 from gatepost.listener.tls import KeyPair, ListenerContext, load_pairs
@@ -208,9 +209,11 @@ class Worker:
             self.listeners.append(Listener(sock, service, connections, implicit, proxies, clients))
 
     def _context_of(self, listener: schema.Listener) -> ssl.SSLContext:
-        if not listener.legacy_tls_networks:
+        if not listener.legacy_tls_networks and listener.client_ca is None:
             return self._context
         assert isinstance(self._context, ListenerContext)
+        if listener.client_ca is not None:
+            return self._context.asking[listener.name]
         assert self._context.legacy is not None
         return self._context.legacy
 
@@ -246,7 +249,9 @@ class Worker:
 
     # Reload.
 
-    async def reload(self, config: schema.Config, pairs: Sequence[KeyPair]) -> None:
+    async def reload(
+        self, config: schema.Config, pairs: Sequence[KeyPair], trusts: Mapping[str, ClientTrust] | None = None
+    ) -> None:
         """Go on with another configuration; sessions that are open keep what they began with.
 
         Nothing changes if anything of it cannot be used.
@@ -254,6 +259,7 @@ class Worker:
         Args:
             config: with the same listeners and state_dir as before (`gatepost.config.reload.keep_standing`).
             pairs: certificates and keys of the listeners, the default first.
+            trusts: whose client certificates are taken, by listener; where not named it stays.
 
         Raises:
             ConfigError: something cannot be made as configured.
@@ -262,7 +268,7 @@ class Worker:
         routes = parts.routes(config, self._routes)
         policies, limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         authority = await self._new_authority(config)
-        load_pairs(self._context, pairs, minimum_version=config.tls.minimum_version)
+        load_pairs(self._context, pairs, minimum_version=config.tls.minimum_version, trusts=trusts)
         # From here on nothing can fail.
         self.state.guesses.adapt(parts.login_limits(config))
         self._retirement.adapt(*parts.ending(config, self.queues[0], self.clock, self.emit))
@@ -288,12 +294,12 @@ class Worker:
     async def _new_authority(self, config: schema.Config) -> Authority:
         """Return who knows about logins under *config*: the same as before, if nothing of it changed."""
         old = self.config
-        names = [(each.name, each.mechanisms) for each in config.listener]
+        names = [(each.name, each.mechanisms, each.client_identity) for each in config.listener]
         if (config.auth, config.store, config.oauth, names) == (
             old.auth,
             old.store,
             old.oauth,
-            [(each.name, each.mechanisms) for each in old.listener],
+            [(each.name, each.mechanisms, each.client_identity) for each in old.listener],
         ):
             return self.authority
         authority = parts.authority(config, self._keys, self.clock, self.emit)

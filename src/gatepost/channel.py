@@ -12,11 +12,12 @@ import json
 import socket
 from typing import Any, Final
 
+from gatepost.listener.client_trust import ClientTrust
 from gatepost.listener.tls import KeyPair
 
-__all__ = ["Channel", "pack_pair", "unpack_pair"]
+__all__ = ["Channel", "pack_pair", "pack_trust", "unpack_pair", "unpack_trust"]
 
-_LINE_LIMIT: Final = 8 << 20
+_LINE_LIMIT: Final = 64 << 20
 _PATIENCE: Final = 5.0
 
 
@@ -86,3 +87,18 @@ def unpack_pair(packed: dict[str, str | None]) -> KeyPair:
     certificate, key = packed["certificate"], packed["key"]
     assert certificate is not None
     return KeyPair(str(packed["name"]), base64.b64decode(certificate), None if key is None else base64.b64decode(key))
+
+
+def pack_trust(trust: ClientTrust) -> dict[str, str | None]:
+    """Make *trust* fit for a message."""
+    revoked = None if trust.revoked is None else base64.b64encode(trust.revoked).decode()
+    return {"name": trust.name, "authorities": base64.b64encode(trust.authorities).decode(), "revoked": revoked}
+
+
+def unpack_trust(packed: dict[str, str | None]) -> ClientTrust:
+    """Return the trust that was packed."""
+    authorities, revoked = packed["authorities"], packed["revoked"]
+    assert authorities is not None
+    return ClientTrust(
+        str(packed["name"]), base64.b64decode(authorities), None if revoked is None else base64.b64decode(revoked)
+    )

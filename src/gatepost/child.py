@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.app import Worker
-from gatepost.channel import Channel, unpack_pair
+from gatepost.channel import Channel, unpack_pair, unpack_trust
 from gatepost.control.protocol import socket_path
 from gatepost.control.server import Control
 from gatepost.errors import ConfigError, Unavailable
@@ -194,7 +194,9 @@ class _Life:
                 text = message["config"]
                 config = load(Path(message["path"]), os.environ, text=text)
                 await worker.reload(
-                    keep_standing(worker.config, config), [unpack_pair(each) for each in message["pairs"]]
+                    keep_standing(worker.config, config),
+                    [unpack_pair(each) for each in message["pairs"]],
+                    {name: unpack_trust(each) for name, each in message["trusts"].items()},
                 )
             except (ConfigError, Unavailable) as error:
                 worker.reload_error = str(error)

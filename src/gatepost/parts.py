@@ -18,6 +18,7 @@ from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
 from gatepost.identity.retirement import Retirement, Warn
 from gatepost.identity.stores.sqlite import is_current
 from gatepost.identity.verifiers import Argon2
+from gatepost.listener.client_trust import ClientTrust, read_trust
 from gatepost.listener.listener import bind
 from gatepost.listener.tls import KeyPair, read_pair, server_context
 from gatepost.model.clock import Clock
@@ -37,7 +38,8 @@ from gatepost.relay.router import Match, Route, parse_domain_pattern
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.transport import Transport
-from gatepost.sasl.registry import MECHANISMS
+from gatepost.sasl.mechanism import Mechanism, Needs
+from gatepost.sasl.outside import mechanism_of
 from gatepost.session.data import ContentLimits
 from gatepost.session.service import Limits
 from gatepost.state.counters import Counters
@@ -54,6 +56,7 @@ __all__ = [
     "RouteKey",
     "authority",
     "bring_stores_up",
+    "client_trusts",
     "connection_limits",
     "ending",
     "key_pairs",
@@ -88,12 +91,11 @@ def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) ->
     """Open the stores.
 
     Raises:
-        ConfigError: an issuer of tokens has no keys.
+        ConfigError: an issuer of tokens has no keys, or a mechanism cannot be loaded.
         StoreUnavailable: a store cannot be opened.
     """
     auth = config.auth
     tokens = _token_verifier(config, clock)
-    names = {each.name: each.mechanisms or auth.mechanisms for each in config.listener}
     return Authority(
         open_stores(config, keys, clock, emit),
         Passwords(
@@ -102,12 +104,19 @@ def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) ->
         ),
         keys,
         clock,
-        {listener: [MECHANISMS[each] for each in each_names] for listener, each_names in names.items()},
+        {each.name: _mechanisms(each, auth) for each in config.listener},
         iterations=auth.scram_iterations,
         argon2=Argon2(memory_bytes=auth.argon2.memory_bytes, passes=auth.argon2.passes, lanes=auth.argon2.lanes),
         tokens=tokens,
         emit=emit,
+        naming={each.name: each.client_identity for each in config.listener},
     )
+
+
+def _mechanisms(listener: schema.Listener, auth: schema.Auth) -> list[Mechanism]:
+    """Return what *listener* has on; a certificate is asked for only where somebody may make it."""
+    found = [mechanism_of(each) for each in listener.mechanisms or auth.mechanisms]
+    return [each for each in found if listener.client_ca is not None or each.needs is not Needs.CERTIFICATE]
 
 
 def retirement(config: schema.Config, queue: MailQueue, clock: Clock, emit: Emitter) -> Retirement:
@@ -320,6 +329,17 @@ def key_pairs(config: schema.Config) -> tuple[KeyPair, ...]:
     return read_pair(tls.certificate, tls.key), *(read_pair(each.certificate, each.key) for each in tls.pairs)
 
 
+def client_trusts(config: schema.Config) -> dict[str, ClientTrust]:
+    """Read whose client certificates are taken, by the listeners that ask for them.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    return {
+        each.name: read_trust(each.client_ca, each.client_crl) for each in config.listener if each.client_ca is not None
+    }
+
+
 def tls_context(config: schema.Config) -> ssl.SSLContext:
     """Make the TLS context of the listeners.
 
@@ -330,4 +350,5 @@ def tls_context(config: schema.Config) -> ssl.SSLContext:
         key_pairs(config),
         minimum_version=config.tls.minimum_version,
         has_legacy=any(each.legacy_tls_networks for each in config.listener),
+        trusts=client_trusts(config),
     )

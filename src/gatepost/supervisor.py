@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
-from gatepost.channel import Channel, pack_pair
+from gatepost.channel import Channel, pack_pair, pack_trust
 from gatepost.child import Place, die_with, live, name_process
 from gatepost.config.check import check
 from gatepost.config.load import load, read
@@ -34,7 +34,7 @@ from gatepost.observe.board import Board
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ReloadRefused, ServerStarted, ServerStopped, WorkerLost
 from gatepost.observe.metrics import Metrics
-from gatepost.parts import bring_stores_up, key_pairs
+from gatepost.parts import bring_stores_up, client_trusts, key_pairs
 from gatepost.spool.layout import share
 from gatepost.state.connections import ConnectionTable
 from gatepost.systemd import notify
@@ -285,9 +285,9 @@ class Supervisor:
             if findings.problems:
                 raise ConfigError(*findings.problems)
             bring_stores_up(config)
-            pairs = key_pairs(config)
+            pairs, trusts = key_pairs(config), client_trusts(config)
             # For the workers that are forked from now on.
-            load_pairs(self.context, pairs, minimum_version=config.tls.minimum_version)
+            load_pairs(self.context, pairs, minimum_version=config.tls.minimum_version, trusts=trusts)
         except ConfigError as error:
             self.emit(ReloadRefused(str(error)))
             message = {"refused": str(error)}
@@ -296,7 +296,12 @@ class Supervisor:
                 _log.warning("configuration", extra={"warning": warning})
             # What needs a restart stays as it is, also in workers that are forked from now on.
             self.config = keep_standing(self.config, config)
-            message = {"path": str(path), "config": text, "pairs": [pack_pair(each) for each in pairs]}
+            message = {
+                "path": str(path),
+                "config": text,
+                "pairs": [pack_pair(each) for each in pairs],
+                "trusts": {name: pack_trust(each) for name, each in trusts.items()},
+            }
         for child in self._children:
             if child.hears and child.channel is not None and not child.channel.send(**message):
                 _log.error("a process does not listen", extra={"process": child.process})

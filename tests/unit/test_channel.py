@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.channel import Channel, pack_pair, unpack_pair
+from gatepost.channel import Channel, pack_pair, pack_trust, unpack_pair, unpack_trust
+from gatepost.listener.client_trust import ClientTrust
 from gatepost.listener.tls import KeyPair
 
 
@@ -68,5 +69,16 @@ def test_a_key_pair_arrives_as_it_was(key: bytes | None) -> None:
     [message] = there.receive()
     assert unpack_pair(message["pair"]) == pair
     assert "key\\n" not in repr(pair)
+    here.close()
+    there.close()
+
+
+@pytest.mark.parametrize("revoked", [None, b"\xff\x00"])
+def test_trust_in_clients_arrives_as_it_was_sent(revoked: bytes | None) -> None:
+    here, there = Channel.pair()
+    trust = ClientTrust("clients.pem", b"\x00authorities\n", revoked)
+    here.send(trusts={"devices": pack_trust(trust)})
+    (message,) = there.receive()
+    assert unpack_trust(message["trusts"]["devices"]) == trust
     here.close()
     there.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -22,7 +22,7 @@ from gatepost.cli.credential_facts import (
 )
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import print_row, print_rows, remark
-from gatepost.cli.times import MOMENT
+from gatepost.cli.times import MOMENT, said
 from gatepost.model.identity import Secret
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ _SHORT_COLUMNS = (
     "last_used",
 )
 _LONGEST_LINE = 4096
+_LONGEST_CERTIFICATE = 1 << 18
 
 
 @click.group()
@@ -84,6 +85,12 @@ for _verb in (rotate, expire, restrict):
 @click.option("--label", default="", metavar="TEXT", help="What it is for, such as the device that uses it.")
 @click.option("--secret-stdin", is_flag=True, help="Read a chosen secret instead of making one.")
 @click.option("--short", is_flag=True, help="Make a shorter secret, for devices that are hard to type on.")
+@click.option(
+    "--certificate",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="Make no secret: this client certificate (PEM) lets in, by EXTERNAL.",
+)
 @click.option("--mechanism", "mechanisms", multiple=True, metavar="M", help="Only with this SASL mechanism.")
 @click.option("--listener", "listeners", multiple=True, metavar="L", help="Only on this listener.")
 @click.option("--network", "networks", multiple=True, metavar="CIDR", help="Only from this network.")
@@ -103,6 +110,7 @@ def add(
     label: str,
     secret_stdin: bool,
     short: bool,
+    certificate: BinaryIO | None,
     mechanisms: tuple[str, ...],
     listeners: tuple[str, ...],
     networks: tuple[str, ...],
@@ -122,6 +130,8 @@ def add(
 
     if secret_stdin and short:
         raise click.UsageError("--short is for a secret that is made; leave it out, or --secret-stdin.")
+    if certificate is not None and (secret_stdin or short):
+        raise click.UsageError("--certificate takes the place of a secret; leave out --secret-stdin and --short.")
     restrictions = Restrictions(
         mechanisms=[each.upper() for each in mechanisms],
         listeners=listeners,
@@ -134,6 +144,22 @@ def add(
         sandbox=sandbox,
     )
     database = open_accounts(config)
+    if certificate is not None:
+        from gatepost.identity.own_certificates import add_certificate
+
+        row = add_certificate(
+            database,
+            rules_of(config),
+            login,
+            certificate.read(_LONGEST_CERTIFICATE),
+            now=time.time(),
+            label=label,
+            restrictions=restrictions,
+            canary=canary,
+        )
+        print_line(facts_of(row), row.id, as_json)
+        remark(f"Credential {row.id} of {row.login} is the certificate; it ends {said(row.expires)}.")
+        return
     chosen = _read_secret() if secret_stdin else None
     row, secret = add_credential(
         database,

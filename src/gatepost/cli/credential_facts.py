@@ -32,10 +32,11 @@ def rules_of(config: Config) -> Rules:
     """Return what the server is set to."""
     from gatepost.identity.credentials import Rules
     from gatepost.identity.verifiers import Argon2
+    from gatepost.sasl.outside import mechanism_names
 
     hashing = config.auth.argon2
     return Rules(
-        config.auth.mechanisms,
+        mechanism_names(config.auth.mechanisms),
         listener_mechanisms(config),
         Argon2(memory_bytes=hashing.memory_bytes, passes=hashing.passes, lanes=hashing.lanes),
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from gatepost.config.certificate import Certificate, Flaw, check_pair
+from gatepost.config.check_mechanisms import check_client_certificates, check_mechanisms
 from gatepost.config.check_stores import check_stores
 from gatepost.config.locate import Key
 from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
@@ -57,10 +58,11 @@ Look = Callable[[Config, Findings], None]
 def check(config: Config, now: dt.datetime | None = None) -> Findings:
     """Look at *config* as a whole, and at the files it names."""
     findings = Findings(config)
-    for look in (_folders, _listeners, _mechanisms, _issuers, _limits, _routes):
+    for look in (_folders, _listeners, check_mechanisms, _issuers, _limits, _routes):
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)
+    check_client_certificates(config, findings, moment)
     check_stores(config, findings, moment)
     return findings
 
@@ -139,29 +141,6 @@ def _overlap(one: str, other: str) -> bool:
     if one == other or "*" in (one, other):
         return True
     return (":" in one) == (":" in other) and bool({"::", "0.0.0.0"} & {one, other})  # noqa: S104 - compared, not bound
-
-
-def _mechanisms(config: Config, findings: Findings) -> None:
-    places: list[tuple[Key, tuple[str, ...]]] = [(("auth", "mechanisms"), config.auth.mechanisms)]
-    for number, listener in enumerate(config.listener):
-        key: Key = ("listener", number, "mechanisms")
-        places.append((key, listener.mechanisms or ()))
-        for mechanism in listener.mechanisms or ():
-            # What binds to the connection needs nothing more of the credentials.
-            plain = mechanism.removesuffix("-PLUS")
-            if {mechanism, plain}.isdisjoint(config.auth.mechanisms):
-                findings.wrong(key, f'names "{mechanism}", which [auth] mechanisms does not; add "{plain}" there')
-    for key, mechanisms in places:
-        if "CRAM-MD5" in mechanisms:
-            findings.odd(key, "holds CRAM-MD5, which is weak; keep it only while a client needs it")
-        for mechanism in ("OAUTHBEARER", "XOAUTH2"):
-            if mechanism in mechanisms and not config.oauth.issuers and findings.is_written(key):
-                findings.odd(key, f"holds {mechanism}, which is not offered without an issuer; add [[oauth.issuers]]")
-    if config.oauth.issuers and {"OAUTHBEARER", "XOAUTH2"}.isdisjoint(config.auth.mechanisms):
-        findings.odd(("oauth", "issuers"), 'have no effect; add "OAUTHBEARER" and "XOAUTH2" to [auth] mechanisms')
-    key = ("auth", "expiry_mail")
-    if findings.is_written(key) and config.auth.expiry_mail and not config.auth.expiry_warning:
-        findings.odd(key, "has no effect, as there is no warning to mail; give expiry_warning a time")
 
 
 def _issuers(config: Config, findings: Findings) -> None:

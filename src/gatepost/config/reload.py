@@ -9,6 +9,7 @@ __all__ = ["keep_standing", "needs_restart"]
 
 _FIXED = ("state_dir", "secret_key_file", "workers", "admin")
 _FREE_LISTENER = ("mechanisms", "proxy_networks")
+_FREE_WHERE_ASKED = (*_FREE_LISTENER, "client_ca", "client_crl", "client_identity")
 _FIXED_OBSERVE = ("log_file", "log_format", "log_level", "audit_file")
 
 
@@ -19,10 +20,7 @@ def keep_standing(old: Config, new: Config) -> Config:
         update={
             **{name: getattr(old, name) for name in _FIXED},
             "observe": old.observe,
-            "listener": tuple(
-                each.model_copy(update={name: getattr(written.get(each.name, each), name) for name in _FREE_LISTENER})
-                for each in old.listener
-            ),
+            "listener": tuple(_changed(each, written.get(each.name, each)) for each in old.listener),
         }
     )
 
@@ -39,4 +37,15 @@ def needs_restart(old: Config, new: Config) -> list[str]:
 
 
 def _socket(listener: Listener) -> tuple[object, ...]:
-    return listener.name, listener.address, listener.port, listener.tls, listener.legacy_tls_networks
+    return (
+        *(listener.name, listener.address, listener.port, listener.tls, listener.legacy_tls_networks),
+        listener.client_ca is not None,
+    )
+
+
+def _changed(old: Listener, new: Listener) -> Listener:
+    # Whether it asks for certificates is settled with its socket.
+    is_asking = old.client_ca is not None and new.client_ca is not None
+    return old.model_copy(
+        update={name: getattr(new, name) for name in (_FREE_WHERE_ASKED if is_asking else _FREE_LISTENER)}
+    )

@@ -14,22 +14,20 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator
 
 from gatepost.config.limits import Limits
+from gatepost.config.listeners import Listener, Mechanism, check_distinct
 from gatepost.config.locate import Source
 from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
 from gatepost.config.stores import HttpStore, PasswdFileStore, SqliteStore, StaticStore, Store
 from gatepost.config.tls import Pair, Tls
 from gatepost.config.values import (
-    Address,
     Duration,
     Flag,
     HostAndPort,
     Hostname,
     Location,
-    Name,
     Size,
     Table,
     Whole,
-    check_networks,
     wrong,
 )
 
@@ -59,19 +57,6 @@ __all__ = [
     "Tls",
 ]
 
-Mechanism = Literal[
-    "SCRAM-SHA-512-PLUS",
-    "SCRAM-SHA-256-PLUS",
-    "SCRAM-SHA-1-PLUS",
-    "SCRAM-SHA-512",
-    "SCRAM-SHA-256",
-    "SCRAM-SHA-1",
-    "PLAIN",
-    "LOGIN",
-    "OAUTHBEARER",
-    "XOAUTH2",
-    "CRAM-MD5",
-]
 _Text = Annotated[str, StringConstraints(min_length=1)]
 _KIB, _MIB = 1 << 10, 1 << 20
 
@@ -80,52 +65,6 @@ def _system_name() -> str:
     # The name is asked of the DNS only if the system does not know it whole: that may take seconds.
     name = socket.gethostname()
     return name if "." in name else socket.getfqdn()
-
-
-def _distinct(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    if values is not None and len(set(values)) < len(values):
-        raise wrong("names something twice; write each once")
-    return values
-
-
-class Listener(Table):
-    """A socket on which clients submit mail."""
-
-    name: Name = Field(description="Name of the listener, for logs and credentials.", examples=["submissions"])
-    address: Address = Field(default="*", description='IP address to listen on; "*" is every address, IPv6 and IPv4.')
-    port: Whole = Field(ge=0, le=65535, description="TCP port; 0 lets the system choose.", examples=[465])
-    tls: Literal["starttls", "implicit"] = Field(
-        description='"implicit": TLS from the first octet (port 465); "starttls": after STARTTLS (port 587).',
-        examples=["implicit"],
-    )
-    mechanisms: tuple[Mechanism, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="SASL mechanisms on offer here; those of [auth] if not given.  Here a SCRAM may also be named with "
-        '-PLUS, as "SCRAM-SHA-256-PLUS": it binds the login to the TLS connection.  Some clients fail where it is '
-        "offered, others want nothing else: give it a listener.",
-        examples=[["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]],
-    )
-    bare_line_endings: Literal["refuse", "normalise"] = Field(
-        default="refuse",
-        description="What becomes of a message with a CR or LF that stands alone, as some devices and scripts send: "
-        '"refuse", or "normalise" to CRLF.  It is never passed on as it is, and never ends a message.',
-    )
-    proxy_networks: tuple[str, ...] = Field(
-        default=(),
-        description="Addresses and networks of proxies that say for whom they connect, by PROXY protocol 1 or 2, and "
-        "are believed; from there nothing else is taken, and from elsewhere no such header.",
-        examples=[["192.0.2.10", "2001:db8::/64"]],
-    )
-    legacy_tls_networks: tuple[str, ...] = Field(
-        default=(),
-        description="Old devices that know no TLS 1.2: if given, TLS 1.0 and old ciphers are taken here, and nobody "
-        "but these addresses and networks may connect.  What passes is hardly protected.",
-        examples=[["192.0.2.20"]],
-    )
-
-    _check_distinct = field_validator("mechanisms")(_distinct)
-    _check_networks = field_validator("proxy_networks", "legacy_tls_networks")(check_networks)
 
 
 class Argon2(Table):
@@ -187,7 +126,7 @@ class Auth(Table):
     )
     argon2: Argon2 = Field(default=Argon2(), description="Cost of hashing chosen passwords.")
 
-    _check_distinct = field_validator("mechanisms")(_distinct)
+    _check_distinct = field_validator("mechanisms")(check_distinct)
 
 
 class Issuer(Table):

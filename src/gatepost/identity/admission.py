@@ -21,7 +21,11 @@ def why_not(account: Account, credential: Credential, peer: Peer, mechanism: str
     """Return why *credential* of *account* may not be used by *peer* with *mechanism*; empty if it may."""
     if credential.is_canary and credential.revoked is None:
         return CANARY
-    return why_not_account(account, now) or why_not_credential(credential, peer, mechanism, now)
+    return (
+        why_not_account(account, now)
+        or why_not_credential(credential, peer, mechanism, now)
+        or (_why_not_certificate(peer, now) if mechanism == "EXTERNAL" else "")
+    )
 
 
 def why_not_account(account: Account, now: float) -> str:
@@ -51,6 +55,15 @@ def why_not_credential(credential: Credential, peer: Peer, mechanism: str, now: 
     if credential.mechanisms and credential.mechanisms.isdisjoint((mechanism, mechanism.removesuffix("-PLUS"))):
         return f"credential not for mechanism {mechanism}"
     return ""
+
+
+def _why_not_certificate(peer: Peer, now: float) -> str:
+    # It was in force at the handshake, which may be an hour ago.
+    if peer.certificate is None:
+        return "no client certificate"
+    if now >= peer.certificate.not_after:
+        return "client certificate expired"
+    return "client certificate not valid yet" if now < peer.certificate.not_before else ""
 
 
 def _is_inside(address: str, credential: Credential) -> bool:

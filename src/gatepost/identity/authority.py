@@ -12,6 +12,8 @@ from typing import Final
 
 from gatepost.errors import Malformed, Misuse
 from gatepost.identity.admission import CANARY, why_not, why_not_account
+from gatepost.identity.beside import Beside
+from gatepost.identity.certificates import CERTIFICATE_CREDENTIAL, Holder, Naming, credential_of, find_holder
 from gatepost.identity.decoys import DECOY, Decoys
 from gatepost.identity.offer import Offer
 from gatepost.identity.passwords import Passwords
@@ -23,17 +25,22 @@ from gatepost.identity.tokens import TokenInvalid, Tokens
 from gatepost.identity.verifiers import Argon2
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Identity, Secret
-from gatepost.model.peer import Peer
+from gatepost.model.peer import ClientCertificate, Peer
 from gatepost.observe.events import Event
 from gatepost.sasl.mechanism import Mechanism
 from gatepost.sasl.prepare import prepare_name
 from gatepost.sasl.steps import Candidate, Held, TokenProblem, TokenRefused
 from gatepost.state.keys import Keys
 
-__all__ = ["TOKEN_CREDENTIAL", "Authority", "LoginAttempt"]
+__all__ = ["TOKEN_CREDENTIAL", "VOUCHED_CREDENTIAL", "Authority", "LoginAttempt"]
 
 TOKEN_CREDENTIAL: Final = "oauth"  # noqa: S105 - the id of a credential
 """Stands for the id of a credential when somebody came with an access token."""
+
+VOUCHED_CREDENTIAL: Final = "vouched"
+"""Stands for the id of a credential when a mechanism judged the proof by itself; its label is the mechanism."""
+
+_STAND_INS: Final = frozenset({TOKEN_CREDENTIAL, VOUCHED_CREDENTIAL})
 
 _WATCH_SECONDS: Final = 1.0
 
@@ -51,6 +58,7 @@ class Authority:
         argon2: cost of argon2id for new hashes.
         tokens: judges access tokens; None where no issuer is configured.
         emit: hears that a store is away, and that it is back.
+        naming: what of a client certificate names its account, by name of the listener; nothing, if not given.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class Authority:
         argon2: Argon2 | None = None,
         tokens: Tokens | None = None,
         emit: Callable[[Event], None] | None = None,
+        naming: Mapping[str, Naming] | None = None,
     ) -> None:
         self.passwords = passwords
         self.clock = clock
@@ -75,6 +84,8 @@ class Authority:
         self._iterations = iterations
         self._argon2 = argon2 or Argon2()
         self._offer = Offer(self._stores, clock, mechanisms, has_tokens=tokens is not None)
+        self._naming = naming or {}
+        self.beside = Beside()
         self._is_closed = False
 
     def offered(self, listener: str) -> tuple[Mechanism, ...]:
@@ -135,6 +146,7 @@ class Authority:
         """Let go of stores and threads."""
         self._is_closed = True
         self.passwords.close()
+        self.beside.close()
         self._stores.close()
 
     async def find(self, login: str) -> Account | None:
@@ -144,6 +156,10 @@ class Authority:
     async def look(self, login: str, password: Secret | None = None, peer: Peer | None = None) -> Found:
         """Look a prepared name up; its store may check the *password* itself.  Raises `StoreUnavailable`."""
         return await self._stores.look(login, password, peer)
+
+    async def holder(self, peer: Peer, certificate: ClientCertificate, claimed: str) -> Holder:
+        """Return whose the client certificate of *peer* is.  Raises `StoreUnavailable`."""
+        return await find_holder(self._stores, certificate, self._naming.get(peer.listener, "credential"), claimed)
 
     def decoy_account(self, login: str) -> Account:
         """Return what stands in for an account that does not exist."""
@@ -270,6 +286,38 @@ class LoginAttempt:
         self.reason = ""
         return self.identity
 
+    async def check_certificate(self, authzid: str) -> Identity | None:
+        """Return whose client certificate this connection has.  Raises `StoreUnavailable`."""
+        claimed = self.authcid = _prepared(authzid) if authzid else ""
+        certificate = self._peer.certificate
+        if certificate is None:
+            self.reason = "no client certificate"
+            return None
+        holder = await self._authority.holder(self._peer, certificate, claimed)
+        account = self._note(holder.found).account
+        self.authcid = holder.login or claimed
+        self._look_for_bait(account)
+        self.reason = holder.problem
+        if account is None or holder.credential is None:
+            return None
+        self.identity = account.identity(holder.credential)
+        return self.identity
+
+    async def vouch(self, authcid: str) -> Identity | None:
+        """Return who somebody is whose proof was judged elsewhere.  Raises `StoreUnavailable`, `Malformed`."""
+        self.authcid = prepare_name(authcid)
+        account = self._note(await self._authority.look(self.authcid)).account
+        self._look_for_bait(account)
+        self.reason = "unknown login" if account is None else ""
+        if account is None:
+            return None
+        self.identity = account.identity(Credential(VOUCHED_CREDENTIAL, self._mechanism))
+        return self.identity
+
+    async def in_thread(self, work: Callable[[], object]) -> object:
+        """Return what *work* returns, done in a thread.  Raises `StoreUnavailable`, and what *work* raises."""
+        return await self._authority.beside.run(work)
+
     async def admit(self, identity: Identity, authzid: str) -> Identity | None:
         """After the proof: may this identity log in here, now, this way, as *authzid*?  None is a no, with `reason`."""
         # What was known when the exchange began may be a minute old.
@@ -301,8 +349,10 @@ class LoginAttempt:
 
 
 def _credential(account: Account, identity: Identity) -> Credential | None:
-    if identity.credential == TOKEN_CREDENTIAL:
-        return Credential(TOKEN_CREDENTIAL, identity.label)
+    if identity.credential == CERTIFICATE_CREDENTIAL:
+        return credential_of(account, identity.label)
+    if identity.credential in _STAND_INS:
+        return Credential(identity.credential, identity.label)
     return next((each for each in account.credentials if each.id == identity.credential), None)
 
 

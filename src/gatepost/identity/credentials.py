@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from gatepost.errors import Malformed
 from gatepost.identity.accounts import AccountProblem, prepared_login
@@ -20,7 +20,7 @@ from gatepost.identity.restrictions import Restrictions, Rules, restriction_valu
 from gatepost.identity.schema import accounts, credentials, verifiers
 from gatepost.identity.sealing import Sealer
 from gatepost.identity.secret import generate, weakness
-from gatepost.identity.store import ARGON2ID, HMAC_MD5, MECHANISM_SCHEMES, SCRAM_SHA_256, Credential
+from gatepost.identity.store import ARGON2ID, CERTIFICATE, HMAC_MD5, MECHANISM_SCHEMES, SCRAM_SHA_256, Credential
 from gatepost.identity.stores.sqlite import obstacles
 from gatepost.identity.verifiers import Check, Checkable, make, matching
 from gatepost.model.identity import Secret
@@ -34,6 +34,7 @@ __all__ = [
     "add_credential",
     "as_stored",
     "check_offer",
+    "check_room",
     "insert_credential",
     "list_credentials",
     "need_credential",
@@ -234,11 +235,18 @@ def _prepared(chosen: Secret, login: str) -> Secret:
     return Secret(password)
 
 
+def check_room(connection: Connection, account: Row[Any]) -> None:
+    """See that an account may have one credential more.  Raises `AccountProblem` if it may not."""
+    standing = select(func.count()).where(credentials.c.account_id == account.id, credentials.c.revoked.is_(None))
+    count = connection.execute(standing).scalar_one()
+    if count >= _STANDING_LIMIT:
+        raise AccountProblem(f"{account.login}: has {count} credentials; revoke some first")
+
+
 def _check_others(connection: Connection, account: Row[Any], secret: Secret, now: float, *, is_chosen: bool) -> None:
     own = select(credentials).where(credentials.c.account_id == account.id, credentials.c.revoked.is_(None))
     others = connection.execute(own).all()
-    if len(others) >= _STANDING_LIMIT:
-        raise AccountProblem(f"{account.login}: has {len(others)} credentials; revoke some first")
+    check_room(connection, account)
     if not is_chosen:
         return
     for each in others:
@@ -295,11 +303,12 @@ def need_credential(connection: Connection, identifier: str) -> CredentialRow:
 
 def _row(connection: Connection, row: Row[Any]) -> CredentialRow:
     kept = select(verifiers.c.scheme).where(verifiers.c.credential_id == row.id).order_by(verifiers.c.scheme)
+    schemes = tuple(connection.execute(kept).scalars())
     return CredentialRow(
         id=row.id,
         login=row.login,
         label=row.label,
-        origin=row.origin,
+        origin="certificate" if CERTIFICATE in schemes else row.origin,
         mechanisms=tuple(json.loads(row.mechanisms)),
         listeners=tuple(json.loads(row.listeners)),
         networks=tuple(json.loads(row.networks)),
@@ -308,7 +317,7 @@ def _row(connection: Connection, row: Row[Any]) -> CredentialRow:
         created=row.created,
         expires=row.expires,
         revoked=row.revoked,
-        schemes=tuple(connection.execute(kept).scalars()),
+        schemes=schemes,
         recipients=tuple(json.loads(row.recipients)),
         messages_per_minute=row.messages_per_minute,
         not_before=row.not_before,

@@ -55,9 +55,25 @@ class Rules:
     argon2: Argon2 = field(default_factory=Argon2)
 
 
-def restriction_values(restrictions: Restrictions, rules: Rules, now: float) -> dict[str, Any]:
-    """Return the columns of *restrictions*.  Raises `AccountProblem` if one of them cannot be."""
+def restriction_values(
+    restrictions: Restrictions, rules: Rules, now: float, *, has_certificate: bool = False
+) -> dict[str, Any]:
+    """Return the columns of *restrictions*.
+
+    Args:
+        restrictions: as they are asked for.
+        rules: what the server is set to.
+        now: seconds since the epoch.
+        has_certificate: whether the credential is a certificate, and so for EXTERNAL.
+
+    Raises:
+        AccountProblem: one of them cannot be.
+    """
+    if has_certificate and "EXTERNAL" not in rules.mechanisms:
+        raise AccountProblem("EXTERNAL: is not switched on; add it to mechanisms in [auth] first")
     for mechanism in restrictions.mechanisms:
+        if mechanism == "EXTERNAL" and not has_certificate:
+            raise AccountProblem("EXTERNAL: takes no secret; add a credential with --certificate")
         if mechanism in {"OAUTHBEARER", "XOAUTH2"}:
             raise AccountProblem(f"{mechanism}: needs no credential; the account is enough, and a token of an issuer")
         if mechanism not in rules.mechanisms:

@@ -19,7 +19,7 @@ from gatepost.identity.database import Database
 from gatepost.identity.restrictions import Restrictions, Rules, restriction_values
 from gatepost.identity.schema import accounts, credentials
 from gatepost.identity.secret import generate
-from gatepost.identity.store import MECHANISM_SCHEMES
+from gatepost.identity.store import CERTIFICATE, MECHANISM_SCHEMES
 from gatepost.model.identity import Secret
 from gatepost.state.keys import Keys
 
@@ -75,6 +75,8 @@ def rotate_credential(
         old = _need_standing(connection, identifier, now)
         if old.is_canary:
             raise AccountProblem(f"{identifier}: is a canary; add another one, and revoke it")
+        if CERTIFICATE in old.schemes:
+            raise AccountProblem(f"{identifier}: is a certificate; add the next one, and let this one expire")
         if old.successor is not None:
             raise AccountProblem(f"{identifier}: is being rotated already; {old.successor} takes its place")
         if old.expires is not None and expires is None:
@@ -146,6 +148,9 @@ def restrict_credential(
     """
     with database.writing() as connection:
         old = _need_standing(connection, identifier, now)
+        has_certificate = CERTIFICATE in old.schemes
+        if has_certificate and ("mechanisms" in given or "mechanisms" in lift):
+            raise AccountProblem(f"{identifier}: is a certificate, which is for EXTERNAL alone; leave its mechanisms")
         values = restriction_values(Restrictions(**given), rules, now)
         changed = {name: values[name] for name in given}
         nothing = restriction_values(Restrictions(), rules, now)
@@ -162,7 +167,7 @@ def restrict_credential(
                 f"{identifier}: has no verifier for {', '.join(lacking)}, and none can be made without its secret; "
                 "rotate it"
             )
-        if not force and not old.is_canary and "listeners" in changed:
+        if not force and not old.is_canary and not has_certificate and "listeners" in changed:
             # It may come in where it could not before.
             check_offer(database, rules, changed["listeners"], old.schemes, now)
         _change(connection, identifier, as_stored(changed))

@@ -17,6 +17,7 @@ from gatepost.sasl.registry import MECHANISMS
 
 __all__ = [
     "ARGON2ID",
+    "CERTIFICATE",
     "HASH",
     "HMAC_MD5",
     "MECHANISM_SCHEMES",
@@ -25,12 +26,14 @@ __all__ = [
     "SCRAM_SHA_256",
     "SCRAM_SHA_512",
     "Account",
+    "CertificateStore",
     "Checked",
     "Credential",
     "PasswordStore",
     "Store",
     "Survey",
     "Work",
+    "certificate_id",
 ]
 
 SCRAM_SHA_1: Final = "SCRAM-SHA-1"
@@ -45,12 +48,19 @@ HASH: Final = "HASH"
 """Scheme of a verifier: a hash that another program made (`gatepost.identity.hashes`); serves PLAIN and LOGIN."""
 HMAC_MD5: Final = "HMAC-MD5"
 """Scheme of a verifier: the two inner states of HMAC-MD5, sealed (`gatepost.identity.sealing`); serves CRAM-MD5."""
+CERTIFICATE: Final = "CERTIFICATE"
+"""Scheme of a verifier: the SHA-256 fingerprint of a client certificate, in lower-case digits; serves EXTERNAL."""
 
 SCRAM_SCHEMES: Final = (SCRAM_SHA_1, SCRAM_SHA_256, SCRAM_SHA_512)
 """All records of SCRAM."""
 
 MECHANISM_SCHEMES: Final = {each.name: each.needs.value for each in MECHANISMS.values() if each.needs.is_verifier}
 """The mechanisms that need a verifier of their own, by name, and its scheme."""
+
+
+def certificate_id(fingerprint: str) -> str:
+    """Return the id of the credential that is the certificate with that *fingerprint*: it can be one only."""
+    return fingerprint[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,4 +232,13 @@ class PasswordStore(Store, Protocol):
             password: what *peer* brought.
             peer: who asks.
         """
+        ...
+
+
+@runtime_checkable
+class CertificateStore(Store, Protocol):
+    """A store that knows credentials which are client certificates."""
+
+    async def holder(self, fingerprint: str) -> str | None:
+        """Return the login that a certificate belongs to, revoked or not; None if it is nobody's."""
         ...

@@ -9,21 +9,24 @@ context that fails every handshake: so all pairs are tried first, and the very o
 from __future__ import annotations
 
 import contextlib
-import os
 import ssl
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from gatepost.errors import ConfigError
+from gatepost.listener.client_trust import ClientTrust, front_context, load_trust
+from gatepost.listener.memory_file import memory_file
 
 __all__ = [
+    "AskingContext",
     "KeyPair",
     "ListenerContext",
     "TlsVersion",
@@ -33,6 +36,7 @@ __all__ = [
     "server_context",
 ]
 
+C = TypeVar("C", bound="ListenerContext")
 TlsVersion = Literal["TLSv1.2", "TLSv1.3"]
 
 # RFC 9325 §4.2: forward secrecy and authenticated encryption, for the versions that leave a choice.
@@ -67,6 +71,8 @@ class ListenerContext(ssl.SSLContext):
         by_name: what shows those for a name, or for ``*.`` and the rest of a name.
         ciphers: what it takes before TLS 1.3.
         legacy: the same for old devices; None if no listener is for such.
+        asking: the same for each listener that asks clients for a certificate, by its name.
+        trust: whose client certificates are taken; None if none is asked for.
     """
 
     expires: float | None = None
@@ -75,6 +81,30 @@ class ListenerContext(ssl.SSLContext):
     by_name: dict[str, ssl.SSLContext]
     ciphers: str = _CIPHERS
     legacy: ListenerContext | None = None
+    asking: Mapping[str, AskingContext] = MappingProxyType({})
+    trust: ClientTrust | None = None
+
+
+class AskingContext(ListenerContext):
+    """A context that asks clients for a certificate: in whose place each connection gets one of its own."""
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Make the TLS of one connection."""
+        assert self.trust is not None
+        front = front_context(self.trust, self, self._put)
+        tls: Any = front.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        tls.front = front
+        return cast("ssl.SSLObject", tls)
+
+    def _put(self, tls: ssl.SSLObject, name: str | None, _front: ssl.SSLContext) -> None:
+        _choose(tls, name, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +138,11 @@ def read_pair(certificate: Path, key: Path | None = None) -> KeyPair:
 
 
 def server_context(
-    pairs: Sequence[KeyPair], *, minimum_version: TlsVersion = "TLSv1.2", has_legacy: bool = False
+    pairs: Sequence[KeyPair],
+    *,
+    minimum_version: TlsVersion = "TLSv1.2",
+    has_legacy: bool = False,
+    trusts: Mapping[str, ClientTrust] | None = None,
 ) -> ListenerContext:
     """Make the context of the listeners.
 
@@ -117,45 +151,71 @@ def server_context(
             are for the same names.  The first of its kind counts for each name.
         minimum_version: the oldest version that is taken.
         has_legacy: whether a listener is for devices that know no TLS 1.2, and needs a context of its own.
+        trusts: whose client certificates are taken, by the listener that asks for them.
 
     Raises:
         ConfigError: they cannot be used, or do not fit each other.
     """
     # RFC 8996 §4, RFC 8997 §3: nothing below TLS 1.2.
-    context = _make(pairs, _VERSIONS[minimum_version], _CIPHERS)
+    context = _make(ListenerContext, pairs, _VERSIONS[minimum_version], _CIPHERS)
+    context.asking = {
+        name: _make(AskingContext, pairs, _VERSIONS[minimum_version], _CIPHERS, trust)
+        for name, trust in (trusts or {}).items()
+    }
     if has_legacy:
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # Python's, of the version
-            context.legacy = _make(pairs, ssl.TLSVersion.TLSv1, _LEGACY_CIPHERS)
+            context.legacy = _make(ListenerContext, pairs, ssl.TLSVersion.TLSv1, _LEGACY_CIPHERS)
     return context
 
 
-def load_pairs(context: ssl.SSLContext, pairs: Sequence[KeyPair], *, minimum_version: TlsVersion = "TLSv1.2") -> None:
+def load_pairs(
+    context: ssl.SSLContext,
+    pairs: Sequence[KeyPair],
+    *,
+    minimum_version: TlsVersion = "TLSv1.2",
+    trusts: Mapping[str, ClientTrust] | None = None,
+) -> None:
     """Let the living context of the listeners go on with *pairs*; connections that stand keep what they have.
+
+    Args:
+        context: that `server_context` made.
+        pairs: as there.
+        minimum_version: as there.
+        trusts: as there, for the same listeners; one that is not named goes on with what it had.
 
     Raises:
         ConfigError: one cannot be used; the context is as it was.
     """
     assert isinstance(context, ListenerContext)
-    changes = [_show(each, pairs) for each in (context, context.legacy) if each is not None]
+    changes = [_show(each, pairs, None) for each in (context, context.legacy) if each is not None]
+    changes += [_show(each, pairs, (trusts or {}).get(name, each.trust)) for name, each in context.asking.items()]
     for change in changes:
         change()
-    context.minimum_version = _VERSIONS[minimum_version]
+    for each in (context, *context.asking.values()):
+        each.minimum_version = _VERSIONS[minimum_version]
 
 
-def _make(pairs: Sequence[KeyPair], oldest: ssl.TLSVersion, ciphers: str) -> ListenerContext:
-    context = ListenerContext(ssl.PROTOCOL_TLS_SERVER)
+def _make(
+    kind: type[C],
+    pairs: Sequence[KeyPair],
+    oldest: ssl.TLSVersion,
+    ciphers: str,
+    trust: ClientTrust | None = None,
+) -> C:
+    context = kind(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = oldest
     context.ciphers = ciphers
     context.set_ciphers(ciphers)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 1
-    context.own = tuple(pairs[:1])
-    _load(context, pairs[0])
-    _show(context, pairs)()
+    if trust is None:
+        context.own = tuple(pairs[:1])
+        _load(context, pairs[0])
+    _show(context, pairs, trust)()
     return context
 
 
-def _show(context: ListenerContext, pairs: Sequence[KeyPair]) -> Callable[[], None]:
+def _show(context: ListenerContext, pairs: Sequence[KeyPair], trust: ClientTrust | None) -> Callable[[], None]:
     """Make what shows *pairs*; return what lets *context* use it, and cannot fail."""
     described = [_describe(each) for each in pairs]
     first = described[0]
@@ -170,6 +230,8 @@ def _show(context: ListenerContext, pairs: Sequence[KeyPair]) -> Callable[[], No
             made[chosen].set_ciphers(context.ciphers)
             for pair in chosen:
                 _load(made[chosen], pair)
+            if trust is not None:
+                load_trust(made[chosen], trust)
         return made[chosen]
 
     default = holding([first, *(each for each in described[1:] if first.names and first.names <= each.names)])
@@ -183,6 +245,7 @@ def _show(context: ListenerContext, pairs: Sequence[KeyPair]) -> Callable[[], No
         context.by_name = {name: each for name, each in by_name.items() if each is not default}
         context.sni_callback = None if is_own else _choose
         context.expires = min(ends, default=None)
+        context.trust = trust
 
     return change
 
@@ -204,8 +267,8 @@ def _choose(tls: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> No
 def _load(context: ssl.SSLContext, pair: KeyPair) -> None:
     try:
         with contextlib.ExitStack() as files:
-            certificate = files.enter_context(_in_memory(pair.certificate))
-            key = None if pair.key is None else files.enter_context(_in_memory(pair.key))
+            certificate = files.enter_context(memory_file(pair.certificate))
+            key = None if pair.key is None else files.enter_context(memory_file(pair.key))
             context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ValueError) as error:
         raise _unusable(pair.name, error) from None
@@ -223,19 +286,6 @@ def overlook_bad_names() -> None:
             usual(trouble)
 
     sys.unraisablehook = hook
-
-
-@contextlib.contextmanager
-def _in_memory(octets: bytes) -> Iterator[str]:
-    """Give *octets* a path: OpenSSL's loader takes nothing else, and the file may have changed since."""
-    descriptor = os.memfd_create("gatepost-tls", os.MFD_CLOEXEC)
-    try:
-        view = memoryview(octets)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def _describe(pair: KeyPair) -> _Described:

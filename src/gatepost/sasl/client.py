@@ -28,6 +28,7 @@ from gatepost.sasl.wire import decode_base64, encode_base64
 
 __all__ = [
     "CRAM_MD5",
+    "EXTERNAL",
     "LOGIN",
     "MAXIMUM_ITERATIONS",
     "MECHANISMS",
@@ -70,6 +71,7 @@ class Credentials:
         token: access token, for XOAUTH2 and OAUTHBEARER.
         authzid: whom to act as, where the mechanism has it; empty for ourselves.
         binding: type and data of the channel binding of our connection, if we can have any (RFC 5056).
+        has_certificate: whether our end of the connection showed a certificate, for EXTERNAL.
     """
 
     authcid: str
@@ -77,6 +79,7 @@ class Credentials:
     token: Secret | None = None
     authzid: str = ""
     binding: tuple[str, bytes] | None = None
+    has_certificate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class ClientMechanism:
         name: as registered with IANA.
         conversation: makes it, with a nonce.
         takes_token: whether it wants an access token, and no password.
+        takes_certificate: whether it wants neither, but a certificate on the connection.
         binds: whether it wants a channel binding.
         is_slow: whether `Login.respond` may take long.
     """
@@ -149,6 +153,7 @@ class ClientMechanism:
     name: str
     conversation: Callable[[Credentials, str], Conversation]
     takes_token: bool = False
+    takes_certificate: bool = False
     binds: bool = False
     is_slow: bool = False
 
@@ -164,6 +169,8 @@ class ClientMechanism:
         """Tell whether *credentials* hold what it wants."""
         if self.binds and credentials.binding is None:
             return False
+        if self.takes_certificate:
+            return credentials.has_certificate
         return bool(credentials.token if self.takes_token else credentials.password)
 
 
@@ -255,6 +262,13 @@ def _token(credentials: Credentials) -> bytes:
     return token
 
 
+def _external(credentials: Credentials, _nonce: str) -> Conversation:
+    if not credentials.has_certificate or "\0" in credentials.authzid:
+        raise Malformed("a certificate is needed, and an authzid without NUL")
+    # RFC 4422 §A.1: whom to act as, or nothing for whoever the certificate says.
+    yield Response(credentials.authzid.encode(), may_succeed=True)
+
+
 def _oauthbearer(credentials: Credentials, _nonce: str) -> Conversation:
     token = _token(credentials)
     # RFC 7628 §3.1: the login stands where an authzid does; there is no other place for it.
@@ -272,6 +286,7 @@ def _xoauth2(credentials: Credentials, _nonce: str) -> Conversation:
     yield Response(b"")
 
 
+EXTERNAL = ClientMechanism("EXTERNAL", _external, takes_certificate=True)
 OAUTHBEARER = ClientMechanism("OAUTHBEARER", _oauthbearer, takes_token=True)
 XOAUTH2 = ClientMechanism("XOAUTH2", _xoauth2, takes_token=True)
 SCRAM_SHA_1 = _scram_of("SCRAM-SHA-1")
@@ -285,6 +300,7 @@ LOGIN = ClientMechanism("LOGIN", _login)
 CRAM_MD5 = ClientMechanism("CRAM-MD5", _cram_md5)
 
 MECHANISMS: Final = (
+    EXTERNAL,
     XOAUTH2,
     OAUTHBEARER,
     SCRAM_SHA_512_PLUS,

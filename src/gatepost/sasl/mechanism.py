@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from gatepost.sasl.steps import Exchange, Outcome
 
@@ -20,11 +21,16 @@ class Needs(enum.Enum):
     SCRAM_SHA_512 = "SCRAM-SHA-512"
     HMAC_MD5 = "HMAC-MD5"
     TOKEN = "token"  # noqa: S105 - the name of a need
+    CERTIFICATE = "certificate"
+    NAME = "name"  # no more than whose it is: the proof is judged elsewhere
 
     @property
     def is_verifier(self) -> bool:
         """Whether it is a verifier of its own."""
-        return self not in {Needs.CHECK_PASSWORD, Needs.TOKEN}
+        return self not in _NO_VERIFIER
+
+
+_NO_VERIFIER: Final = frozenset({Needs.CHECK_PASSWORD, Needs.TOKEN, Needs.CERTIFICATE, Needs.NAME})
 
 
 @dataclass(frozen=True, slots=True)

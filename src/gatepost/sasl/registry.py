@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gatepost.sasl.cram_md5 import CRAM_MD5
+from gatepost.sasl.external import EXTERNAL
 from gatepost.sasl.login import LOGIN
 from gatepost.sasl.mechanism import Mechanism, Needs
 from gatepost.sasl.oauth import OAUTHBEARER, XOAUTH2
@@ -31,6 +32,7 @@ MECHANISMS: Final[Mapping[str, Mechanism]] = MappingProxyType(
     {
         each.name: each
         for each in (
+            EXTERNAL,
             SCRAM_SHA_512_PLUS,
             SCRAM_SHA_256_PLUS,
             SCRAM_SHA_1_PLUS,

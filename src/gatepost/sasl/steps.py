@@ -3,17 +3,23 @@
 A mechanism is a generator.  It touches no socket, no store, no clock: it *yields* a step - a question for the client
 or for the credential stores - is *sent* the answer, and *returns* an outcome (RFC 4422 §3).
 
-    step             answer
-    Challenge        bytes                what the client responded
-    CheckPassword    Identity | None      whose password it is; None for every kind of no
-    FetchSecret      Held                 what the stores hold for a name; a decoy for an unknown one
-    CheckToken       Identity | TokenRefused
+    step                answer
+    Challenge           bytes                what the client responded
+    CheckPassword       Identity | None      whose password it is; None for every kind of no
+    FetchSecret         Held                 what the stores hold for a name; a decoy for an unknown one
+    CheckToken          Identity | TokenRefused
+    CheckCertificate    Identity | None      whose client certificate it is
+    Vouch               Identity | None      whose name it is that the mechanism has proven by itself
+    InThread            whatever it returns  what would make others wait is done beside them
+
+The last two are for mechanisms that are proven elsewhere (a ticket of Kerberos', a domain controller), in as many
+challenges as it takes: each token of the client's goes to a library in a thread, and what that says goes back.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +28,7 @@ from gatepost.model.identity import Identity, Secret
 __all__ = [
     "Candidate",
     "Challenge",
+    "CheckCertificate",
     "CheckPassword",
     "CheckToken",
     "Denied",
@@ -29,15 +36,20 @@ __all__ = [
     "FetchSecret",
     "Granted",
     "Held",
+    "InThread",
     "Outcome",
     "Step",
     "TokenProblem",
     "TokenRefused",
+    "Vouch",
     "ask",
+    "check_certificate",
     "check_password",
     "check_token",
     "fetch_secret",
+    "in_thread",
     "refuse",
+    "vouch",
 ]
 
 T = TypeVar("T")
@@ -88,6 +100,37 @@ class CheckToken:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckCertificate:
+    """For the stores: whose is the client certificate of this connection?  Answer: ``Identity | None``.
+
+    *authzid* is whom they want to act as; it also says which of several names in a certificate is meant.
+    """
+
+    authzid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vouch:
+    """For the stores: who is *authcid*, whose proof somebody else has judged?  Answer: ``Identity | None``.
+
+    The mechanism alone answers for the proof.
+    """
+
+    authcid: str
+
+
+@dataclass(frozen=True, slots=True)
+class InThread:
+    """For a thread: what may block, or take longer than a millisecond.  Answer: what *work* returns.
+
+    *work* may raise `Malformed`, which is a no, and `StoreUnavailable`, which is none.  One that takes longer than
+    half a minute is not waited for, and counts as the latter.
+    """
+
+    work: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One credential that may be the one.  Nobody owns a decoy, given out when the name is unknown."""
 
@@ -125,7 +168,7 @@ class TokenRefused:
     configuration: str = ""
 
 
-Step = Challenge | CheckPassword | FetchSecret | CheckToken
+Step = Challenge | CheckPassword | FetchSecret | CheckToken | CheckCertificate | Vouch | InThread
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +224,21 @@ def check_token(authcid: str, token: Secret) -> Exchange[Identity | TokenRefused
     """Ask the stores about an access token."""
     answer: Identity | TokenRefused = yield CheckToken(authcid, token)
     return answer
+
+
+def check_certificate(authzid: str) -> Exchange[Identity | None]:
+    """Ask the stores whose client certificate it is."""
+    identity: Identity | None = yield CheckCertificate(authzid)
+    return identity
+
+
+def vouch(authcid: str) -> Exchange[Identity | None]:
+    """Ask the stores who somebody is whose proof the mechanism has seen."""
+    identity: Identity | None = yield Vouch(authcid)
+    return identity
+
+
+def in_thread(work: Callable[[], T]) -> Exchange[T]:
+    """Have *work* done in a thread; return what it returns."""
+    result: T = yield InThread(work)
+    return result

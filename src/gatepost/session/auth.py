@@ -5,6 +5,7 @@ Written once for all mechanisms; a mechanism itself does no I/O (`gatepost.sasl.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, assert_never
 
 from gatepost.model.identity import Identity, Secret
@@ -12,14 +13,17 @@ from gatepost.model.peer import Peer
 from gatepost.sasl.mechanism import Mechanism
 from gatepost.sasl.steps import (
     Challenge,
+    CheckCertificate,
     CheckPassword,
     CheckToken,
     Exchange,
     FetchSecret,
     Held,
+    InThread,
     Outcome,
     Step,
     TokenRefused,
+    Vouch,
 )
 
 __all__ = ["Answers", "Attempt", "Authority", "Client", "drive"]
@@ -50,6 +54,18 @@ class Answers(Protocol):
 
     async def check_token(self, authcid: str, token: Secret) -> Identity | TokenRefused:
         """Judge an access token.  Raises `StoreUnavailable`."""
+        ...
+
+    async def check_certificate(self, authzid: str) -> Identity | None:
+        """Return whose client certificate this connection has.  Raises `StoreUnavailable`."""
+        ...
+
+    async def vouch(self, authcid: str) -> Identity | None:
+        """Return who somebody is whose proof was judged elsewhere.  Raises `StoreUnavailable`, `Malformed`."""
+        ...
+
+    async def in_thread(self, work: Callable[[], object]) -> object:
+        """Return what *work* returns, done in a thread.  Raises `StoreUnavailable`, and what *work* raises."""
         ...
 
 
@@ -111,6 +127,12 @@ async def drive(exchange: Exchange[Outcome], client: Client, attempt: Answers) -
                     answer = await attempt.fetch_secret(authcid, scheme)
                 case CheckToken(authcid, token):
                     answer = await attempt.check_token(authcid, token)
+                case CheckCertificate(authzid):
+                    answer = await attempt.check_certificate(authzid)
+                case Vouch(authcid):
+                    answer = await attempt.vouch(authcid)
+                case InThread(work):
+                    answer = await attempt.in_thread(work)
                 case _:
                     assert_never(step)
     except StopIteration as stop:

@@ -21,10 +21,7 @@ from gatepost.model.reply import Reply
 from gatepost.model.verdict import Refuse
 from gatepost.observe.events import CommandRefused, SessionClosed, SessionOpened, SessionRevoked
 from gatepost.policy.policy import Stage
-from gatepost.sasl.mechanism import Mechanism
-from gatepost.session.auth import Authority
 from gatepost.session.bdat import refuse_chunk
-from gatepost.session.channel_binding import workable
 from gatepost.session.chunk import Chunks
 from gatepost.session.failures import reply_to, tell_trouble
 from gatepost.session.hooks import Hooks
@@ -358,19 +355,6 @@ class Conversation(Wire):
         limit = self.service.limits.message_bytes
         own = self.identity.max_message_bytes if self.identity else None
         return limit if own is None else min(limit, own)
-
-    @property
-    def mechanisms(self) -> tuple[str, ...]:
-        """Names of the mechanisms that work now."""
-        authority = self.service.authority
-        # RFC 4954 §3, RFC 8314 §3: AUTH is offered where it would work: not in clear, not twice.
-        if authority is None or self.identity is not None or (self.service.require_tls and self.peer.tls is None):
-            return ()
-        return tuple(each.name for each in self.offered(authority))
-
-    def offered(self, authority: Authority) -> tuple[Mechanism, ...]:
-        """Return the mechanisms of our listener that can work on this connection."""
-        return workable(authority.offered(self.peer.listener), self.transport)
 
     def look_at_peer(self) -> None:
         """Read the facts about the connection from its transport, at the start and after a handshake."""

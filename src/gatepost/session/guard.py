@@ -6,6 +6,8 @@ from theirs.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from gatepost.errors import GatepostError, Malformed
@@ -54,6 +56,8 @@ class Guard:
         self._address = address
         self._is_proven_afterwards = mechanism.needs in _PROVEN_AFTERWARDS
         self._awaits_proof = False
+        self._is_judged_beside = False
+        self._is_of_nobody = False
         self._guess: Guess | None = None
 
     async def respond(self, challenge: bytes, *, is_refusal: bool = False) -> bytes:
@@ -63,6 +67,7 @@ class Guard:
             await self.failed()
         if self._awaits_proof:
             await self._client.wait_for_moment_of_challenge()
+        await self._give_back()
         response = await self._client.respond(challenge, is_refusal=is_refusal)
         if self._awaits_proof:
             self._awaits_proof = False
@@ -88,8 +93,33 @@ class Guard:
             await self._ask(_prepared(authcid))
         return await self._attempt.check_token(authcid, token)
 
+    async def check_certificate(self, authzid: str) -> Identity | None:
+        """Return whose client certificate it is.  Raises `NotJudged`, `StoreUnavailable`."""
+        await self._ask(_prepared(authzid))
+        return await self._attempt.check_certificate(authzid)
+
+    async def vouch(self, authcid: str) -> Identity | None:
+        """Return who somebody is who was proven elsewhere.  Raises `NotJudged`, `StoreUnavailable`, `Malformed`."""
+        name = prepare_name(authcid)
+        await self._give_back()
+        self._is_of_nobody = False
+        await self._ask(name)
+        return await self._attempt.vouch(authcid)
+
+    async def in_thread(self, work: Callable[[], object]) -> object:
+        """Return what *work* returns, done in a thread.  Raises `NotJudged`, `StoreUnavailable`, and what it raises."""
+        # What it judges, and of whom, is not known: whoever guessed too often from there has nothing judged.
+        if self._guess is None:
+            self._is_of_nobody = self._is_judged_beside = True
+        await self._ask("")
+        return await self._attempt.in_thread(work)
+
     async def failed(self) -> None:
         """Count it, if anything was judged."""
+        is_judged_beside, self._is_judged_beside = self._is_judged_beside, False
+        if self._guess is None and is_judged_beside:
+            with contextlib.suppress(NotJudged):
+                await self._ask(self._attempt.authcid)
         if self._guess is not None and self._attempt.is_judged:
             await self._guess.failed()
 
@@ -106,6 +136,12 @@ class Guard:
         """Count nothing, unless it failed or succeeded before."""
         if self._guess is not None:
             self._guess.withdrawn()
+
+    async def _give_back(self) -> None:
+        """Count nothing for what a thread has judged so far: a client that is slow keeps nobody else from theirs."""
+        if self._is_of_nobody and self._guess is not None:
+            guess, self._guess = self._guess, None
+            await guess.succeeded()  # nobody's, so that nothing is forgiven, and the room is there for what comes next
 
     async def _ask(self, login: str) -> None:
         if self._guesses is None or self._guess is not None:

@@ -11,7 +11,7 @@ from gatepost.model import reply as replies
 from gatepost.model.identity import Identity
 from gatepost.model.reply import Reply
 from gatepost.observe.events import CanaryTouched, LoginFailed, LoginSucceeded
-from gatepost.sasl.mechanism import Context, Mechanism
+from gatepost.sasl.mechanism import Context, Mechanism, Needs
 from gatepost.sasl.steps import Granted
 from gatepost.sasl.wire import decode_base64, encode_base64
 from gatepost.session.auth import Attempt, drive
@@ -19,6 +19,7 @@ from gatepost.session.channel_binding import bindings
 from gatepost.session.failures import reply_to
 from gatepost.session.guard import Guard, NotJudged
 from gatepost.session.moment import wait_until
+from gatepost.session.offer import offered
 from gatepost.session.wire import Gone
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ _CHALLENGE_DELAY = 0.005
 class _Client:
     """The client's end of an exchange."""
 
-    def __init__(self, session: Conversation) -> None:
+    def __init__(self, session: Conversation, mechanism: Mechanism) -> None:
         self._session = session
+        self._is_external = mechanism.needs is Needs.CERTIFICATE
         self.was_refused = False
 
     async def respond(self, challenge: bytes, *, is_refusal: bool = False) -> bytes:
@@ -50,7 +52,8 @@ class _Client:
         # RFC 4954 §4: "*" alone cancels the exchange.
         if line == b"*":
             raise Cancelled
-        return decode_base64(line)
+        # curl without a name answers EXTERNAL's challenge with the "=" that belongs into the AUTH command.
+        return b"" if self._is_external and line == b"=" else decode_base64(line)
 
     async def wait_for_moment_of_challenge(self) -> None:
         """Wait until some time has gone since the client's last line."""
@@ -61,7 +64,7 @@ def _nonce() -> str:
     return secrets.token_urlsafe(18)  # 144 bits
 
 
-def _parse(argument: str, offered: tuple[Mechanism, ...]) -> tuple[Mechanism | None, bytes | None]:
+def _parse(argument: str, mechanisms: tuple[Mechanism, ...]) -> tuple[Mechanism | None, bytes | None]:
     """Read mechanism and initial response.
 
     Raises:
@@ -73,7 +76,7 @@ def _parse(argument: str, offered: tuple[Mechanism, ...]) -> tuple[Mechanism | N
         raise Malformed("AUTH wants a mechanism", enhanced="5.5.4", text="Syntax: AUTH mechanism [initial-response]")
     # RFC 4422 §3.1: names of mechanisms are upper case; clients write them as they like.
     name = words[0].upper()
-    mechanism = next((each for each in offered if each.name == name), None)
+    mechanism = next((each for each in mechanisms if each.name == name), None)
     initial = None
     if mechanism is not None and len(words) == 2:
         # RFC 4954 §4: "=" is an initial response that is present and empty.
@@ -95,8 +98,8 @@ async def login(session: Conversation, argument: str) -> None:
         session.refuse(replies.ALREADY_AUTHENTICATED, "AUTH", "second AUTH")
         return
     try:
-        offered = session.offered(authority)
-        mechanism, initial = _parse(argument, offered)
+        mechanisms = offered(session, authority)
+        mechanism, initial = _parse(argument, mechanisms)
     except Malformed as error:
         session.refuse(reply_to(error), "AUTH", error.reason)
         return
@@ -106,11 +109,11 @@ async def login(session: Conversation, argument: str) -> None:
 
     attempt = authority.begin(session.peer, mechanism.name)
     bound = bindings(session.transport) if mechanism.binds else {}
-    names = tuple(each.name for each in offered)
+    names = tuple(each.name for each in mechanisms)
     exchange = mechanism.start(
         initial, Context(session.service.hostname, _nonce, names, bound, int(session.service.clock.now()))
     )
-    client = _Client(session)
+    client = _Client(session, mechanism)
     guard = Guard(attempt, client, mechanism, session.service.guesses, session.peer.address)
     try:
         outcome = await drive(exchange, guard, guard)

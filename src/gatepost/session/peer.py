@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from gatepost.model.peer import Peer, TlsFacts, plain_address
+from gatepost.session.client_certificate import read_certificate
 
 __all__ = ["read_peer"]
 
@@ -26,6 +27,12 @@ def read_peer(transport: asyncio.BaseTransport, listener: str, named: tuple[str,
     tls = None
     if tls_object is not None:
         cipher = tls_object.cipher() or ("", "", 0)
-        tls = TlsFacts(version=tls_object.version() or "", cipher=cipher[0], bits=cipher[2])
+        shown = tls_object.getpeercert(binary_form=True)
+        tls = TlsFacts(
+            version=tls_object.version() or "",
+            cipher=cipher[0],
+            bits=cipher[2],
+            certificate=read_certificate(shown) if shown else None,
+        )
     host, port = (plain_address(address[0]), address[1]) if isinstance(address, tuple) else ("", 0)
     return Peer(host, port, listener, tls), address

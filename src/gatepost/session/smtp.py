@@ -16,6 +16,7 @@ from gatepost.session.conversation import BYE, Conversation
 from gatepost.session.extensions import EXTENSIONS, Moment
 from gatepost.session.hooks import wire
 from gatepost.session.login import login
+from gatepost.session.offer import shown
 from gatepost.session.starttls import start_tls
 from gatepost.session.state import State
 from gatepost.session.transaction import data, mail, recipient
@@ -42,7 +43,7 @@ class SubmissionSession(Conversation):
             Moment(
                 is_tls=self.peer.tls is not None,
                 offers_tls=self.service.tls_context is not None,
-                mechanisms=self.mechanisms,
+                mechanisms=shown(self),
                 message_bytes=self.message_limit,
                 recipients=self._recipient_limit,
             ),

@@ -64,3 +64,22 @@ def test_a_listener_that_is_no_longer_written_goes_on() -> None:
     old, new = config(TEXT), config(TEXT.replace('"submission"', '"other"'))
     assert keep_standing(old, new).listener == old.listener
     assert len(needs_restart(old, new)) == 1
+
+
+ASKING = TEXT.replace("port = 587", "port = 587\nclient_ca = 'clients.pem'")
+
+
+def test_whose_certificates_are_taken_changes_where_certificates_are_asked_for() -> None:
+    changed = ASKING.replace("clients.pem'", "others.pem'\nclient_crl = 'revoked.pem'\nclient_identity = 'email'")
+    old, new = config(ASKING), config(changed)
+    assert keep_standing(old, new) == new
+    assert needs_restart(old, new) == []
+
+
+def test_whether_certificates_are_asked_for_waits_for_a_restart() -> None:
+    for before, after in ((TEXT, ASKING), (ASKING, TEXT)):
+        old, new = config(before), config(after)
+        assert keep_standing(old, new).listener[0].client_ca == old.listener[0].client_ca
+        assert needs_restart(old, new) == [
+            "/etc/gatepost.toml:5: listener: changed, and takes effect at the next restart only"
+        ]

@@ -10,7 +10,7 @@ import pytest
 
 from gatepost.identity.admission import CANARY, why_not, why_not_account, why_not_credential
 from gatepost.identity.store import Account, Credential
-from gatepost.model.peer import Peer
+from gatepost.model.peer import ClientCertificate, Peer, TlsFacts
 
 _NOW = 1000.0
 
@@ -124,3 +124,23 @@ def test_bait_is_an_account_that_holds_canaries_only() -> None:
     ]
     for credentials, bait in baits:
         assert Account("tim", b"", 4096, credentials=credentials).bait == bait
+
+
+@pytest.mark.parametrize(
+    ("certificate", "mechanism", "reason"),
+    [
+        (ClientCertificate("00", 0, _NOW + 1), "EXTERNAL", ""),
+        (ClientCertificate("00", _NOW, _NOW + 1), "EXTERNAL", ""),
+        (ClientCertificate("00", 0, _NOW), "EXTERNAL", "client certificate expired"),
+        (ClientCertificate("00", _NOW + 1, _NOW + 2), "EXTERNAL", "client certificate not valid yet"),
+        (None, "EXTERNAL", "no client certificate"),
+        (ClientCertificate("00", 0, _NOW), "PLAIN", ""),
+        (None, "PLAIN", ""),
+    ],
+)
+def test_a_certificate_must_be_in_force_when_somebody_logs_in_by_it(
+    certificate: ClientCertificate | None, mechanism: str, reason: str
+) -> None:
+    peer = Peer("192.0.2.7", 1, "devices", TlsFacts("TLSv1.3", "", 256, certificate=certificate))
+    account = Account("tim", b"", 4096)
+    assert why_not(account, Credential("certificate"), peer, mechanism, _NOW) == reason

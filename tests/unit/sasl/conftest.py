@@ -18,15 +18,18 @@ from gatepost.sasl.prepare import password_forms, prepare_name, prepare_password
 from gatepost.sasl.steps import (
     Candidate,
     Challenge,
+    CheckCertificate,
     CheckPassword,
     CheckToken,
     FetchSecret,
     Granted,
     Held,
+    InThread,
     Outcome,
     Step,
     TokenProblem,
     TokenRefused,
+    Vouch,
 )
 
 SALT = b"0123456789abcdef"
@@ -35,10 +38,11 @@ ITERATIONS = 4096
 
 @dataclass(repr=False)
 class Stores:
-    """What stores know: passwords by prepared name, and tokens by themselves."""
+    """What stores know: passwords by prepared name, tokens by themselves, and whose certificate the client showed."""
 
     passwords: dict[str, list[bytes]] = field(default_factory=dict)
     tokens: dict[bytes, str] = field(default_factory=dict)
+    certificate: str = ""
     asked: list[Step] = field(default_factory=list)
     _records: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
@@ -66,6 +70,14 @@ class Stores:
                 if self.tokens.get(token.reveal()) == name:
                     return self.identity(name)
                 return TokenRefused(TokenProblem.INVALID, "mail.send")
+            case CheckCertificate(authzid):
+                return (
+                    self.identity(self.certificate) if self.certificate and authzid in ("", self.certificate) else None
+                )
+            case Vouch(name):
+                return self.identity(name) if name in self.passwords else None
+            case InThread(work):
+                return work()
         raise AssertionError(step)
 
     def _verifier(self, password: bytes, scheme: str) -> Secret:

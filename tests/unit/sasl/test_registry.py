@@ -10,10 +10,10 @@ from gatepost.sasl import client
 from gatepost.sasl.registry import MECHANISMS, NAMES, default_names, find
 
 
-def test_the_order_of_preference_puts_proofs_first_and_cram_md5_last():
+def test_the_order_of_preference_puts_certificates_and_proofs_first_and_cram_md5_last():
     bound = ("SCRAM-SHA-512-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS")
     proofs = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
-    assert (*bound, *proofs, "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5") == NAMES
+    assert ("EXTERNAL", *bound, *proofs, "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5") == NAMES
     assert tuple(MECHANISMS) == NAMES
 
 
@@ -31,7 +31,7 @@ def test_only_those_that_bind_say_so_and_they_need_what_their_plain_forms_need()
         assert mechanism.needs.is_verifier is name.startswith(("SCRAM", "CRAM"))
 
 
-def test_cram_md5_and_other_scrams_are_on_only_when_asked_for_and_tokens_are_taken_only_with_an_issuer():
+def test_external_cram_md5_and_other_scrams_are_on_only_when_asked_for_and_tokens_are_taken_only_with_an_issuer():
     assert default_names(has_issuer=True) == ("SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2")
     assert default_names(has_issuer=False) == ("SCRAM-SHA-256", "PLAIN", "LOGIN")
 

@@ -24,8 +24,10 @@ from gatepost.sasl.wire import decode_base64, encode_base64
 NAME, PASSWORD, TOKEN = "tim the,=enchanter", "tanstaaf", "ya29.token"
 CHANNEL = bytes(range(32))
 CREDENTIALS = client.Credentials(
-    NAME, Secret(PASSWORD.encode()), Secret(TOKEN.encode()), binding=("tls-exporter", CHANNEL)
+    NAME, Secret(PASSWORD.encode()), Secret(TOKEN.encode()), binding=("tls-exporter", CHANNEL), has_certificate=True
 )
+# Where the proof is the connection's, and a name is all that is said.
+NAMED = dataclasses.replace(CREDENTIALS, authzid=NAME)
 
 # Stores keep nothing between examples but what they were told before the first.
 several_examples = settings(
@@ -129,6 +131,10 @@ def same_name(octets: bytes) -> bool:
     return prepare_name(octets.decode()) == prepare_name(NAME)
 
 
+def is_whoever_the_certificate_says(octets: bytes) -> bool:
+    return not octets or same_name(octets)
+
+
 def says_the_same(name: str, wire: Wire, outcome: Granted) -> bool:
     """Tell whether the server got what the client meant, read apart from our parsers."""
     came = wire.came
@@ -139,6 +145,8 @@ def says_the_same(name: str, wire: Wire, outcome: Granted) -> bool:
             return same_name(authcid) and same_password(password) and acting_as == outcome.authzid
         case "LOGIN":
             return same_name(came[0]) and same_password(came[1])
+        case "EXTERNAL":
+            return is_whoever_the_certificate_says(came[0]) and outcome.authzid in ("", prepare_name(NAME))
         case "CRAM-MD5":
             return same_name(came[0][:-33]) and came[0][-33:].lower() == wire.sent[0][-33:]
         case "XOAUTH2":
@@ -160,6 +168,7 @@ def says_the_same(name: str, wire: Wire, outcome: Granted) -> bool:
 def ready(play, stores):
     stores.add(NAME, PASSWORD)
     stores.tokens[TOKEN.encode()] = NAME
+    stores.certificate = NAME
     play.context = dataclasses.replace(play.context, bindings={"tls-exporter": CHANNEL})
     return play
 
@@ -192,7 +201,7 @@ def test_no_exchange_with_a_changed_line_is_granted(ready, name, change):
 
 def play_changed(ready, name, kind, change):
     mechanism = next(each for each in client.MECHANISMS if each.name == name)
-    login = mechanism.start(CREDENTIALS, "a.nonce.of.the.client")
+    login = mechanism.start(NAMED if name == "EXTERNAL" else CREDENTIALS, "a.nonce.of.the.client")
     wire = kind(login, change)
     try:
         outcome = ready.with_responder(MECHANISMS[name], wire.initial(), wire.respond)
@@ -234,6 +243,11 @@ def test_a_recorded_exchange_is_good_only_once(ready, name):
     assert isinstance(ready.with_responder(MECHANISMS[name], initial, lambda _challenge: next(recorded)), Denied)
 
 
+def is_no_claim(name: str, initial: bytes | None, responses: list[bytes]) -> bool:
+    """Tell whether somebody with a certificate claims nothing but to be its owner."""
+    return name == "EXTERNAL" and is_whoever_the_certificate_says(responses[0] if initial is None else initial)
+
+
 @pytest.mark.parametrize("name", MECHANISMS)
 @given(initial=st.none() | st.binary(max_size=80), responses=st.lists(st.binary(max_size=80), min_size=3, max_size=3))
 @several_examples
@@ -243,7 +257,7 @@ def test_no_noise_is_granted(ready, name, initial, responses):
         outcome = ready.with_responder(MECHANISMS[name], initial, lambda _challenge: next(waiting))
     except Malformed:
         return
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, Denied) or is_no_claim(name, initial, responses)
 
 
 # Something near to what is right, for the parsers behind the first check.
@@ -266,4 +280,4 @@ def test_nothing_nearly_right_is_granted(ready, name, initial, responses):
         outcome = ready.with_responder(MECHANISMS[name], initial, lambda _challenge: next(waiting))
     except Malformed:
         return
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, Denied) or is_no_claim(name, initial, responses)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from gatepost.errors import StoreUnavailable
-from gatepost.identity.store import Account, Credential, PasswordStore, Store
+from gatepost.identity.store import Account, CertificateStore, Credential, PasswordStore, Store
 from gatepost.model.identity import Secret
 from gatepost.model.peer import Peer
 from gatepost.observe.events import Event, StoreAway, StoreBack
@@ -112,6 +112,23 @@ class StoresInOrder:
             if found is not None:
                 return found if not self._away else found._replace(doubt=self._doubt())
         return Found(None, self._doubt())
+
+    async def holder(self, fingerprint: str) -> str:
+        """Return whose credential a client certificate is, by prepared name; empty for nobody's.
+
+        Raises:
+            StoreUnavailable: a store is away that may hold it, perhaps as one that was revoked.
+        """
+        for number, store in enumerate(self._stores):
+            if isinstance(store, CertificateStore):
+                try:
+                    login = await store.holder(fingerprint)
+                except StoreUnavailable as error:
+                    self.is_away(number, error)
+                    raise
+                if login is not None:
+                    return login
+        return ""
 
     def close(self) -> None:
         """Let go of what is open."""

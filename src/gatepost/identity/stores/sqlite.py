@@ -28,6 +28,7 @@ from gatepost.identity.store import (
     Credential,
     Survey,
     Work,
+    certificate_id,
 )
 from gatepost.model.identity import Secret, SenderPattern, parse_sender_pattern
 
@@ -66,11 +67,17 @@ _CREDENTIALS: Final = """
           FROM credentials WHERE account_id = ? ORDER BY place LIMIT ?) AS c
     LEFT JOIN verifiers AS v ON v.credential_id = c.id ORDER BY c.place"""
 
-# What stands, and lacks a verifier.
+_HOLDER: Final = """
+    SELECT a.login FROM credentials AS c JOIN accounts AS a ON a.id = c.account_id
+    JOIN verifiers AS v ON v.credential_id = c.id AND v.scheme = 'CERTIFICATE'
+    WHERE c.id = ? AND v.value = ?"""
+
+# What stands, and lacks a verifier; a certificate is for EXTERNAL alone, and stands in the way of nothing.
 _LACKING: Final = """
     FROM credentials AS c JOIN accounts AS a ON a.id = c.account_id
     WHERE a.state = 'active' AND NOT c.is_canary AND c.revoked IS NULL AND (c.expires IS NULL OR c.expires > :now)
-      AND NOT EXISTS (SELECT 1 FROM verifiers AS v WHERE v.credential_id = c.id AND v.scheme = :scheme)"""
+      AND NOT EXISTS (SELECT 1 FROM verifiers AS v
+                      WHERE v.credential_id = c.id AND v.scheme IN (:scheme, 'CERTIFICATE'))"""
 
 _LISTENERS_LACKING: Final = "SELECT DISTINCT c.listeners" + _LACKING
 
@@ -84,7 +91,8 @@ _WORK: Final = """
     SELECT pbkdf2, argon2, count(*) FROM (
         SELECT max(scram AND NOT argon2id) AS pbkdf2, max(argon2id) AS argon2 FROM (
             SELECT c.account_id, max(v.scheme = :scram) AS scram, max(v.scheme = :argon2id) AS argon2id
-            FROM credentials AS c JOIN verifiers AS v ON v.credential_id = c.id GROUP BY c.id)
+            FROM credentials AS c JOIN verifiers AS v ON v.credential_id = c.id
+            WHERE v.scheme <> 'CERTIFICATE' GROUP BY c.id)
         GROUP BY account_id)
     GROUP BY pbkdf2, argon2"""
 
@@ -124,6 +132,13 @@ class SqliteStore:
                 rows = connection.execute(_CREDENTIALS, (row[0], CREDENTIAL_LIMIT)).fetchall()
                 account = self._accounts[login] = _account(row, rows)
             return account
+
+    async def holder(self, fingerprint: str) -> str | None:
+        """Return the login that a client certificate belongs to, revoked or not; None if it is nobody's."""
+        with self._reading() as connection:
+            values = (certificate_id(fingerprint), fingerprint.encode())
+            row = connection.execute(_HOLDER, values).fetchone()
+            return None if row is None else str(row[0])
 
     async def has_changed(self) -> bool:
         """Tell whether anything may have changed since the last `survey`."""
