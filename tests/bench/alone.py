@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from attack import attack
 from measuring import BUILD, LOGIN, PASSWORD, Subject, load_with, measure, send, words
 from report import Row
 from subjects import gatepost
@@ -194,6 +195,7 @@ def _pause(subject: Subject) -> None:
 MORE: dict[str, Callable[[int, Path, Authority], list[Row]]] = {
     "apart": apart,
     "chosen": chosen_secret,
+    "attack": attack,
     "pipelined": pipelined,
     "eight": eight,
     "idle": idle,

@@ -21,6 +21,9 @@ connections_per_address = 20000
 connections_per_minute = 1000000
 recipients_per_day = 100000000
 messages_per_minute = 1000000
+failed_logins_per_address = 1000000
+failed_logins_per_network = 1000000
+failed_logins_per_login = 1000000
 """
 
 

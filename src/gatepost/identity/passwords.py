@@ -78,6 +78,9 @@ def _yield_to_others() -> None:
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        # The loop's thread is SCHED_BATCH: on waking it takes the processor from nobody else than SCHED_IDLE at once.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 class PasswordMemory:

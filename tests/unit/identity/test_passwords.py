@@ -63,6 +63,8 @@ async def test_a_client_that_goes_away_gives_its_place_back() -> None:
 async def test_hashing_threads_yield_to_the_loop() -> None:
     pool = HashingPool(1)
     assert await pool.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == 19
+    assert await pool.run(lambda: os.sched_getscheduler(0)) == os.SCHED_IDLE
+    assert os.sched_getscheduler(0) != os.SCHED_IDLE
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
     pool.close()
 
