@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email
 import email.policy
+import sqlite3
 import time
 from collections.abc import Iterator
 from email.message import Message
@@ -31,12 +33,13 @@ class Office:
 
     def __init__(self) -> None:
         self.told: list[CredentialExpiring] = []
-        self.trouble: Exception | None = None
-        self.is_slow = False
+        self.trouble: BaseException | None = None
+        self.was_asked, self.may_go_on = asyncio.Event(), asyncio.Event()
+        self.may_go_on.set()
 
     async def warn(self, event: CredentialExpiring) -> None:
-        if self.is_slow:
-            await asyncio.Event().wait()
+        self.was_asked.set()
+        await self.may_go_on.wait()
         if self.trouble is not None:
             raise self.trouble
         self.told.append(event)
@@ -92,20 +95,38 @@ async def test_a_warning_whose_mail_is_not_kept_does_not_count_and_comes_later(
     assert len(office.told) == 1
 
 
-async def test_a_worker_that_ends_while_the_mail_is_written_leaves_the_warning_to_the_next(
-    world: World, office: Office
-) -> None:
-    office.is_slow = True
+async def test_a_worker_that_is_told_to_end_meanwhile_ends_the_warning_first(world: World, office: Office) -> None:
+    office.may_go_on.clear()
     looking = asyncio.create_task(world.workers[0].look())
-    # The change is not whole: until then nobody else may write, and nobody sees it.
-    done, _ = await asyncio.wait([looking], timeout=0.2)
-    assert not done
+    async with asyncio.timeout(60):
+        await office.was_asked.wait()
+    # Until the mail is kept the warning does not count: nobody who only reads can see it.
+    assert _warned(world) is None
     looking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await looking
-    office.is_slow = False
+    office.may_go_on.set()
+    async with asyncio.timeout(60):
+        while _warned(world) is None:
+            await asyncio.sleep(0.01)
+    assert await world.look() == []
+    assert len(office.told) == 1
+
+
+async def test_a_mail_that_is_broken_off_leaves_the_warning_to_the_next(world: World, office: Office) -> None:
+    office.trouble = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await world.workers[0].look()
+    assert _warned(world) is None
+    office.trouble = None
     assert len(await world.look()) == 1
     assert len(office.told) == 1
+
+
+def _warned(world: World) -> float | None:
+    with contextlib.closing(sqlite3.connect(world.book.path)) as connection:
+        found: float | None = connection.execute("SELECT warned FROM credentials").fetchone()[0]
+    return found
 
 
 def _add(server_state: Path, login: str, contact: str) -> None:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -25,7 +25,7 @@ from gatepost.state.last_used import Use, read_uses
 
 __all__ = ["Retirement", "Warn"]
 
-Warn: TypeAlias = Callable[[CredentialExpiring], Awaitable[None]]
+Warn: TypeAlias = Callable[[CredentialExpiring], Coroutine[None, None, None]]
 """Writes to the owner of a credential; returns once that is durable, and raises `Unavailable` if it is not."""
 
 _LOOK_EVERY: Final = 60.0
@@ -122,18 +122,19 @@ class Retirement:
 
     async def look(self) -> None:
         """Do what is due now."""
-        trouble = ""
+        trouble, loop = "", asyncio.get_running_loop()
         for path in self._paths:
             try:
                 now, warning, warn = self._clock.now(), self._warning, self._warn
                 changes = await asyncio.to_thread(self._changes, path, now, warning)
-                mailed = [each for each in changes if warn is not None and _is_mailed(each.event)]
-                rest = [each for each in changes if each not in mailed]
+                rest = [each for each in changes if warn is None or not each.contact]
                 for event in await asyncio.to_thread(_write, path, rest, now) if rest else ():
                     self._emit(event)
-                for each in mailed:
-                    assert warn is not None
-                    await self._write_and_mail(path, each, now, warn)
+                for each in changes:
+                    if warn is None or not each.contact:
+                        continue
+                    if await asyncio.to_thread(_write_and_mail, path, each, now, warn, loop):
+                        self._emit(each.event)
             except (sqlite3.Error, Unavailable) as error:
                 trouble = f"{path}: {error}"
         if trouble and trouble != self._trouble:
@@ -155,15 +156,6 @@ class Retirement:
                 changes.append(_Change(_WARN, each, _warning_of(each, use)))
         return changes
 
-    async def _write_and_mail(self, path: Path, change: _Change, now: float, warn: Warn) -> None:
-        """Write one change down and have its owner told, both or none; nothing if another worker was before."""
-        with contextlib.closing(await asyncio.to_thread(_open, path)) as connection:  # which undoes what is not whole
-            if await asyncio.to_thread(_begin, connection, change, now):
-                assert isinstance(change.event, CredentialExpiring)
-                await warn(change.event)
-                await asyncio.to_thread(connection.execute, "COMMIT")
-                self._emit(change.event)
-
 
 class _Change(NamedTuple):
     """What is to be written down about a credential, and what to tell of it."""
@@ -171,6 +163,11 @@ class _Change(NamedTuple):
     statement: str
     due: _Due
     event: Event
+
+    @property
+    def contact(self) -> str:
+        """Who is to be told by mail; empty for nobody."""
+        return self.event.contact if isinstance(self.event, CredentialExpiring) else ""
 
     def values(self, now: float) -> Mapping[str, object]:
         due = self.due
@@ -183,15 +180,6 @@ class _Change(NamedTuple):
         }
 
 
-def _is_mailed(event: Event) -> bool:
-    return isinstance(event, CredentialExpiring) and bool(event.contact)
-
-
-def _begin(connection: sqlite3.Connection, change: _Change, now: float) -> bool:
-    connection.execute("BEGIN IMMEDIATE")
-    return connection.execute(change.statement, change.values(now)).rowcount > 0
-
-
 def _write(path: Path, changes: Sequence[_Change], now: float) -> list[Event]:
     """Write changes down; return what came about by us, and not by another worker."""
     with contextlib.closing(_open(path)) as connection:  # which undoes what is not whole
@@ -199,6 +187,21 @@ def _write(path: Path, changes: Sequence[_Change], now: float) -> list[Event]:
         told = [each.event for each in changes if connection.execute(each.statement, each.values(now)).rowcount]
         connection.execute("COMMIT")
     return told
+
+
+def _write_and_mail(path: Path, change: _Change, now: float, warn: Warn, loop: asyncio.AbstractEventLoop) -> bool:
+    """Write one change down and have its owner told by the *loop*, both or none; tell whether it came about by us.
+
+    All of it is done by one thread, which comes to its end also when nobody waits for it any more.
+    """
+    assert isinstance(change.event, CredentialExpiring)
+    with contextlib.closing(_open(path)) as connection:  # which undoes what is not whole
+        connection.execute("BEGIN IMMEDIATE")
+        if not connection.execute(change.statement, change.values(now)).rowcount:
+            return False
+        asyncio.run_coroutine_threadsafe(warn(change.event), loop).result()
+        connection.execute("COMMIT")
+        return True
 
 
 def _warning_of(due: _Due, use: Use | None) -> CredentialExpiring:
