@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.errors import ConfigError
@@ -15,6 +16,7 @@ from gatepost.observe.emit import Emitter
 from gatepost.state.keys import Keys
 
 if TYPE_CHECKING:
+    from gatepost.config import directory
     from gatepost.config import stores as schema
     from gatepost.config.schema import Config
 
@@ -48,24 +50,48 @@ def _open(store: schema.Store, name: str, config: Config, keys: Keys, clock: Clo
         return _http(store, name, config, keys, clock)
     if store.type == "dovecot":
         return _dovecot(store, name, config, keys, clock)
+    if store.type == "ldap":
+        return _ldap(store, name, config, keys, clock, emit)
     assert_never(store)
+
+
+def _ldap(store: directory.LdapStore, name: str, config: Config, keys: Keys, clock: Clock, emit: Emitter) -> Store:
+    from gatepost.identity.ldap.filter import parse_filter
+    from gatepost.identity.ldap.server import parse_server
+    from gatepost.identity.stores.ldap import ANY_ENTRY, LdapStore, Where
+    from gatepost.identity.stores.ldap_account import AttributeNames
+
+    password = store.bind_password_file.secret if store.bind_password_file is not None else None
+    given = {key: value for key, value in store.attributes.model_dump().items() if value is not None}
+    return LdapStore(
+        [parse_server(each) for each in store.urls],
+        Where(store.base or "", store.scope, parse_filter(store.filter or ANY_ENTRY), store.dn_template or ""),
+        keys,
+        clock,
+        name=name,
+        context=_context(store, ", ".join(store.urls)),
+        starts_tls=store.starttls,
+        service=(store.bind_dn, password) if store.bind_dn is not None and password is not None else None,
+        attributes=AttributeNames(**given),
+        emit=emit,
+        timeout=store.timeout.total_seconds(),
+        cache_seconds=store.cache_time.total_seconds(),
+        cache_entries=store.cache_entries,
+        connections=store.connections,
+        iterations=config.auth.scram_iterations,
+    )
 
 
 def _http(store: schema.HttpStore, name: str, config: Config, keys: Keys, clock: Clock) -> Store:
     from gatepost.identity.stores.http import HttpStore
-    from gatepost.identity.stores.http_context import client_context
 
-    try:
-        context = client_context(store.ca_file, store.certificate, store.key)
-    except OSError as error:
-        raise ConfigError(f"store {store.url}: its certificates cannot be used: {error}; give PEM files") from None
     return HttpStore(
         store.url,
         keys,
         clock,
         name=name,
         token=store.token_file.secret if store.token_file is not None else None,
-        context=context,
+        context=_context(store, store.url),
         timeout=store.timeout.total_seconds(),
         cache_seconds=store.cache_time.total_seconds(),
         cache_entries=store.cache_entries,
@@ -88,6 +114,15 @@ def _dovecot(store: schema.DovecotStore, name: str, config: Config, keys: Keys, 
         cache_entries=store.cache_entries,
         iterations=config.auth.scram_iterations,
     )
+
+
+def _context(store: schema.HttpStore | directory.LdapStore, place: str) -> ssl.SSLContext:
+    from gatepost.identity.stores.http_context import client_context
+
+    try:
+        return client_context(store.ca_file, store.certificate, store.key)
+    except OSError as error:
+        raise ConfigError(f"store {place}: its certificates cannot be used: {error}; give PEM files") from None
 
 
 def _account(store: schema.StaticStore, config: Config) -> Account:

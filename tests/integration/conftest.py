@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from directory_server import Slapd
 from gatepost.testing import RunningServer, make_accounts, running
 from servers import Authority
 
@@ -25,6 +26,22 @@ def server_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a state folder with one account."""
     directory = tmp_path_factory.mktemp("integration") / "state"
     make_accounts(directory, {LOGIN: SECRET}, mechanisms=(*MECHANISMS, "SCRAM-SHA-1", "SCRAM-SHA-512"))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Slapd]:
+    """Return an OpenLDAP that all tests of a process share."""
+    made = Slapd(tmp_path_factory.mktemp("directory") / "slapd", authority)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def slapd(directory: Slapd) -> Slapd:
+    """Return an OpenLDAP without people in it."""
+    directory.empty()
     return directory
 
 

@@ -44,7 +44,7 @@ async def clock() -> Clock:
 
 
 def store_of(service: LoginService, clock: Clock, **options: Any) -> HttpStore:
-    return HttpStore(f"http://127.0.0.1:{service.port}/login", KEYS, clock, **{"timeout": 0.5, **options})
+    return HttpStore(f"http://127.0.0.1:{service.port}/login", KEYS, clock, **{"timeout": 30.0, **options})
 
 
 async def close(store: HttpStore) -> None:

@@ -39,10 +39,10 @@ async def hello(server: RunningServer) -> Client:
     return client
 
 
-async def plain(server: RunningServer, login: str, password: str) -> str:
+async def plain(server: RunningServer, login: str, password: str, acting_as: str = "") -> str:
     client = await hello(server)
     try:
-        return await client.say("AUTH PLAIN " + base64.b64encode(f"\0{login}\0{password}".encode()).decode())
+        return await client.say("AUTH PLAIN " + base64.b64encode(f"{acting_as}\0{login}\0{password}".encode()).decode())
     finally:
         await client.close()
 

@@ -6,13 +6,13 @@ import datetime as dt
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from gatepost.config.check_dovecot import check_dovecot
+from gatepost.config.check_services import check_directory, check_service
+from gatepost.config.directory import LdapStore
 from gatepost.config.locate import Key
 from gatepost.config.schema import Config
 from gatepost.config.stores import DovecotStore, HttpStore, PasswdFileStore, SqliteStore, StaticStore
-from gatepost.config.values import is_loopback
 from gatepost.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def check_stores(config: Config, findings: Findings, now: dt.datetime) -> None:
             _secret_file(store, (*key, "secret_file"), findings)
             continue
         if isinstance(store, HttpStore):
-            _service(config, store, key, findings)
+            check_service(config, store, key, findings)
+            continue
+        if isinstance(store, LdapStore):
+            check_directory(config, store, key, findings)
             continue
         if isinstance(store, DovecotStore):
             check_dovecot(config, store, number, findings)
@@ -119,62 +122,6 @@ def _passwd_file(config: Config, store: PasswdFileStore, key: Key, findings: Fin
                     f"{mechanism} is not offered where these may log in: {store.path} has no verifier for it of "
                     f"{', '.join(names[:_SHOWN])}{more}; leave it out of mechanisms, or keep them elsewhere",
                 )
-
-
-def _service(config: Config, store: HttpStore, key: Key, findings: Findings) -> None:
-    from gatepost.identity.store import MECHANISM_SCHEMES
-
-    parts = urlsplit(store.url)
-    if parts.username is not None or parts.password is not None:
-        findings.wrong((*key, "url"), "holds a login; give a token in token_file, or a certificate")
-    if not parts.hostname:
-        findings.wrong((*key, "url"), "names no host; write https://host/path")
-    elif parts.scheme == "http" and not is_loopback(parts.hostname):
-        findings.wrong((*key, "url"), "would send passwords in clear; write https://")
-    elif parts.scheme == "https" and store.token_file is None and store.certificate is None:
-        findings.odd(key, "asks without a token or a certificate; any other program may ask the service as well")
-    if store.token_file is not None:
-        token = store.token_file.secret.reveal()
-        if not token.isascii() or not token.decode().isprintable() or b" " in token:
-            findings.wrong((*key, "token_file"), "holds what is no token; write one word of ASCII")
-        _readable(store.token_file.path, (*key, "token_file"), findings)
-    _certificates(store, key, parts.scheme == "https", findings)
-    if store.timeout > config.auth.failure_delay:
-        findings.odd(
-            (*key, "timeout"), "is above auth.failure_delay: a slow service would show which names it is asked for"
-        )
-    for mechanism in MECHANISM_SCHEMES:
-        if mechanism in config.auth.mechanisms and findings.is_written(("auth", "mechanisms")):
-            findings.odd(("auth", "mechanisms"), f"holds {mechanism}, which is not offered beside a store of type http")
-
-
-def _certificates(store: HttpStore, key: Key, has_tls: bool, findings: Findings) -> None:
-    from gatepost.identity.stores.http_context import client_context
-
-    for name in ("ca_file", "certificate", "key"):
-        if getattr(store, name) is not None and not has_tls:
-            findings.odd((*key, name), "has no effect without TLS")
-    if store.key is not None and store.certificate is None:
-        findings.wrong((*key, "key"), "has no certificate; add it")
-    for name, files in (
-        ("ca_file", (store.ca_file, None, None)),
-        ("certificate", (None, store.certificate, store.key)),
-    ):
-        try:
-            client_context(*files)
-        except OSError as error:
-            reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no good PEM"
-            findings.wrong((*key, name), f"cannot be used ({reason}); correct the path or the file")
-        else:
-            holder = store.key or store.certificate
-            if name == "certificate" and holder is not None:
-                _readable(holder, (*key, "key"), findings)
-
-
-def _readable(path: Path, key: Key, findings: Findings) -> None:
-    # Secrets that a container is given are readable for all that run in it.
-    if path.stat().st_mode & 0o007 and not path.is_relative_to("/run/secrets"):
-        findings.odd(key, f"can be read by everybody on this machine; run: chmod o= {path}")
 
 
 def _credentials(config: Config, findings: Findings, now: dt.datetime) -> None:

@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from gatepost.config.keys import is_list, kinds, names
 from gatepost.config.routes import Match, SandboxRoute, SmarthostRoute
 from gatepost.config.schema import Config
-from gatepost.config.stores import DovecotStore, HttpStore, PasswdFileStore, SqliteStore, StaticStore
+from gatepost.config.stores import DovecotStore, HttpStore, LdapStore, PasswdFileStore, SqliteStore, StaticStore
 from gatepost.config.values import print_duration, print_size
 
 __all__ = ["sample"]
@@ -111,13 +111,20 @@ def _routes(field: FieldInfo) -> Iterator[str]:
 def _stores(field: FieldInfo) -> Iterator[str]:
     yield ""
     yield from _comment(str(field.description))
-    models: tuple[Any, ...] = (SqliteStore, PasswdFileStore, StaticStore, HttpStore, DovecotStore)
+    models: tuple[Any, ...] = (SqliteStore, PasswdFileStore, StaticStore, HttpStore, LdapStore, DovecotStore)
     for number, model in enumerate(models):
         if number:
             yield ""
         yield "#[[store]]"
         for name, each in model.model_fields.items():
-            yield from _key("store", name, each)
+            if names(each.annotation):
+                yield ""
+                yield from _comment(str(each.description))
+                yield f"#[store.{name}]"
+                for key, below in _model(each.annotation).model_fields.items():
+                    yield from _key(f"store.{name}", key, below)
+            else:
+                yield from _key("store", name, each)
 
 
 def _route(model: Any, path: str, values: dict[str, str], leave_out: str = "") -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
+from gatepost.config.directory import LdapStore
 from gatepost.config.values import (
     Duration,
     Flag,
@@ -24,7 +25,7 @@ from gatepost.errors import Malformed
 from gatepost.model.identity import parse_sender_pattern
 from gatepost.sasl.prepare import prepare_name
 
-__all__ = ["DovecotStore", "HttpStore", "PasswdFileStore", "SqliteStore", "StaticStore", "Store"]
+__all__ = ["DovecotStore", "HttpStore", "LdapStore", "PasswdFileStore", "SqliteStore", "StaticStore", "Store"]
 
 
 def _check_login(value: str) -> str:
@@ -187,4 +188,6 @@ class DovecotStore(Table):
         return host.strip("[]"), int(port)
 
 
-Store = Annotated[SqliteStore | PasswdFileStore | StaticStore | HttpStore | DovecotStore, Field(discriminator="type")]
+Store = Annotated[
+    SqliteStore | PasswdFileStore | StaticStore | HttpStore | LdapStore | DovecotStore, Field(discriminator="type")
+]

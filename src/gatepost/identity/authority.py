@@ -325,8 +325,11 @@ class LoginAttempt:
         if self.reason == CANARY:
             self.canary = self.identity
         # RFC 4616 §2: an empty authzid is the login itself; nobody may act as anybody else.
-        if not self.reason and authzid and _prepared(authzid) != self.identity.account:
-            self.reason = "may not act as another login"
+        if not self.reason and authzid:
+            acting_as = _prepared(authzid)
+            # A store may know whoever has proved this name by another one.
+            if not acting_as or acting_as not in (self.identity.account, self.authcid):
+                self.reason = "may not act as another login"
         return None if self.reason else self.identity
 
     def _note(self, found: Found) -> Found:

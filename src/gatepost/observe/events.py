@@ -13,7 +13,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
     ├── BounceQueued, BounceDropped, OwnerWarned
     ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
-    ├── StoreAway, StoreBack, StoreOutdated
+    ├── StoreAmbiguous, StoreAway, StoreBack, StoreOutdated
     ├── MessageChanged, MessageDropped, RouteChanged
     └── AuditTroubled, AuditResumed
 """
@@ -34,6 +34,7 @@ from gatepost.observe.node_events import (
     ServerStopped,
     SpoolTroubled,
     StateTroubled,
+    StoreAmbiguous,
     StoreAway,
     StoreBack,
     StoreOutdated,
@@ -96,6 +97,7 @@ __all__ = [
     "SessionRevoked",
     "SpoolTroubled",
     "StateTroubled",
+    "StoreAmbiguous",
     "StoreAway",
     "StoreBack",
     "StoreOutdated",

@@ -34,6 +34,7 @@ from gatepost.observe.events import (
     SessionRevoked,
     SpoolTroubled,
     StateTroubled,
+    StoreAmbiguous,
     StoreAway,
     StoreOutdated,
     WorkerLost,
@@ -285,10 +286,14 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "gatepost_identity_troubles_total",
         "counter",
-        "How often a credential store was away, or was changed into something that cannot be used.  trouble: away, "
-        "outdated.",
+        "How often a credential store was away, was changed into something that cannot be used, or had several entries "
+        "for one login.  trouble: away, outdated, ambiguous.",
         ("trouble",),
-        {StoreAway: lambda _event: ("away",), StoreOutdated: lambda _event: ("outdated",)},
+        {
+            StoreAway: lambda _event: ("away",),
+            StoreOutdated: lambda _event: ("outdated",),
+            StoreAmbiguous: lambda _event: ("ambiguous",),
+        },
     ),
     Family(
         "gatepost_app_reloads_total",

@@ -16,6 +16,7 @@ __all__ = [
     "ServerStopped",
     "SpoolTroubled",
     "StateTroubled",
+    "StoreAmbiguous",
     "StoreAway",
     "StoreBack",
     "StoreOutdated",
@@ -143,6 +144,16 @@ class StoreBack(Event):
 
     name: ClassVar[str] = "store back"
     store: str
+
+
+@value(frozen=True, slots=True)
+class StoreAmbiguous(Event):
+    """Several entries of a credential store have one login: none of them can log in with it."""
+
+    name: ClassVar[str] = "store ambiguous"
+    level: ClassVar[Level] = "error"
+    store: str
+    login: str
 
 
 @value(frozen=True, slots=True)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import ssl
 from typing import TYPE_CHECKING, Final
@@ -64,6 +65,8 @@ class HttpStore(RemoteStore):
             connections=connections,
             iterations=iterations,
         )
+        # It takes a while to load, and no login shall wait for that.
+        importlib.import_module("httpx2")
         self._token, self._context = token, context
         self._client: httpx2.AsyncClient | None = None
 
