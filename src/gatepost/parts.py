@@ -47,10 +47,10 @@ from gatepost.state.keys import Keys
 from gatepost.state.node import STATE_FILE, NodeState
 from gatepost.state.subjects import LoginLimits
 from gatepost.store_parts import open_stores
+from gatepost.token_parts import token_verifier
 
 if TYPE_CHECKING:
     from gatepost.config import schema
-    from gatepost.identity.bearer import TokenVerifier
 
 __all__ = [
     "RouteKey",
@@ -95,7 +95,7 @@ def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) ->
         StoreUnavailable: a store cannot be opened.
     """
     auth = config.auth
-    tokens = _token_verifier(config, clock)
+    tokens = token_verifier(config, keys, clock, emit)
     return Authority(
         open_stores(config, keys, clock, emit),
         Passwords(
@@ -135,24 +135,6 @@ def ending(
     paths = [each.path for each in config.store if each.type == "sqlite"]
     mail = OwnerMail(config.hostname, queue.spool, queue.scheduler.wake, clock, emit)
     return paths, config.auth.expiry_warning.total_seconds(), mail.warn if config.auth.expiry_mail else None
-
-
-def _token_verifier(config: schema.Config, clock: Clock) -> TokenVerifier | None:
-    if not config.oauth.issuers:
-        return None  # without what reads tokens a worker is some MiB smaller
-    from gatepost.identity.bearer import Issuer, TokenVerifier
-    from gatepost.identity.jwks import from_file, from_url
-
-    issuers = []
-    for each in config.oauth.issuers:
-        if each.jwks_file is not None:
-            keys = from_file(each.jwks_file, clock)
-        elif each.jwks_url is not None:
-            keys = from_url(each.jwks_url, clock)
-        else:
-            raise ConfigError(f"oauth.issuers: {each.issuer} has no keys; give jwks_file or jwks_url")
-        issuers.append(Issuer(each.issuer, each.audience, keys, each.identity_claim, each.scope))
-    return TokenVerifier(issuers, clock)
 
 
 def policies(config: schema.Config, counters: Counters) -> Chain:

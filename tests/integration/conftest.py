@@ -12,6 +12,7 @@ import pytest
 
 from directory_server import Slapd
 from gatepost.testing import RunningServer, make_accounts, running
+from identity_provider import IdentityProvider
 from servers import Authority
 
 LOGIN = "tim@example.org"
@@ -66,3 +67,19 @@ def start(tmp_path: Path, server_state: Path, authority: Authority) -> Start:
             yield server
 
     return start
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[IdentityProvider]:
+    made = IdentityProvider()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def our_client(tmp_path: Path, provider: IdentityProvider) -> dict[str, str]:
+    """Return the keys by which tokens are asked about."""
+    path = tmp_path / "oauth.secret"
+    path.write_text(provider.client[1] + "\n")
+    return {"client_id": provider.client[0], "client_secret_file": str(path)}

@@ -20,7 +20,7 @@ from gatepost.identity.credentials import revoke_credential
 from gatepost.identity.passwords import HashingPool
 from gatepost.identity.stores.sqlite import SqliteStore
 from gatepost.identity.tokens import TokenInvalid, TokenSubject
-from gatepost.model.identity import Identity, Secret
+from gatepost.model.identity import Identity, Secret, Standing
 from gatepost.model.peer import Peer
 from gatepost.sasl.mechanism import Context
 from gatepost.sasl.registry import MECHANISMS
@@ -465,12 +465,28 @@ class Judge:
 
     scope = "smtp"
     configuration = "https://issuer.example/.well-known/openid-configuration"
+    is_trusted = True
+    is_closed = False
+
+    def __init__(self) -> None:
+        self.standing = Standing()
 
     async def verify(self, token: Secret) -> TokenSubject | TokenInvalid:
         text = token.reveal().decode()
         if text == "away":
             raise StoreUnavailable("issuer away")
-        return TokenInvalid("token expired", "smtp") if text == "old" else TokenSubject(text, "https://issuer.example")
+        if text in ("old", "narrow"):
+            return TokenInvalid(f"token {text}", self.scope, self.configuration, lacks_scope=text == "narrow")
+        return TokenSubject(text, "https://issuer.example", self.scope, self.configuration, self.standing)
+
+    def trusts(self, issuer: str) -> bool:
+        return self.is_trusted and issuer == "https://issuer.example"
+
+    def review(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 @pytest.mark.parametrize(
@@ -478,7 +494,7 @@ class Judge:
     [
         ("tim@example.org", "tim@example.org", ""),
         ("TIM@example.org", "tim@example.org", ""),
-        ("tim@example.org", "old", "token expired"),
+        ("tim@example.org", "old", "token old"),
         ("ann@example.org", "tim@example.org", "token of another login"),
         ("tim@example.org", "nobody", "token of another login"),
         ("nobody", "nobody", "unknown login"),
@@ -514,9 +530,36 @@ async def test_an_empty_name_leaves_it_to_the_token_and_an_absent_issuer_is_no_n
         await attempt.check_token("tim@example.org", Secret(b"away"))
     for mechanism in ("XOAUTH2", "OAUTHBEARER"):
         identity, reason, _, client = await _log_in(authority, mechanism, "tim@example.org", b"old")
-        assert (identity, reason) == (None, "token expired")
+        assert (identity, reason) == (None, "token old")
         assert len(client.steps) == 1
     authority.close()
+
+
+async def test_a_token_that_reaches_not_far_enough_is_told_apart(book: Book) -> None:
+    authority = book.authority(tokens=Judge())
+    for login in ("tim@example.org", "nobody"):
+        attempt = authority.begin(PEER, "XOAUTH2")
+        answer = await attempt.check_token(login, Secret(b"narrow"))
+        assert answer == TokenRefused(TokenProblem.SCOPE, "smtp", Judge.configuration)
+    authority.close()
+
+
+async def test_who_came_by_a_token_stays_while_it_stands_and_its_issuer_is_trusted(book: Book) -> None:
+    tokens = Judge()
+    authority = book.authority(tokens=tokens)
+    answer = await authority.begin(PEER, "XOAUTH2").check_token("", Secret(b"tim@example.org"))
+    assert isinstance(answer, Identity)
+    identity, reason = await authority.judge(answer, PEER, "XOAUTH2")
+    assert (identity.standing, reason) == (tokens.standing, "")
+    tokens.standing.ended = "token revoked"
+    assert (await authority.judge(identity, PEER, "XOAUTH2"))[1] == "token revoked"
+    tokens.is_trusted = False
+    assert (await authority.judge(identity, PEER, "XOAUTH2"))[1] == "issuer of the token not trusted any more"
+    authority.tokens = None
+    assert (await authority.judge(identity, PEER, "XOAUTH2"))[1] == "issuer of the token not trusted any more"
+    authority.tokens = tokens
+    authority.close()
+    assert tokens.is_closed
 
 
 async def test_no_secret_shows_anywhere(

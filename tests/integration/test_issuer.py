@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gatepost.errors import StoreUnavailable
-from gatepost.identity import jwks as module
-from gatepost.identity.bearer import Issuer, TokenVerifier
+from gatepost.identity import issuer_http
+from gatepost.identity.bearer import TokenVerifier
+from gatepost.identity.issuer import Issuer
+from gatepost.identity.issuer_http import IssuerHttp
 from gatepost.identity.jwks import from_url
 from gatepost.identity.tokens import TokenInvalid, TokenSubject
 from gatepost.model.identity import Secret
@@ -50,13 +52,17 @@ async def publisher() -> AsyncIterator[Publisher]:
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"  # type: ignore[attr-defined]
     made.server = server  # type: ignore[attr-defined]
+    made.http = IssuerHttp(timeout=30.0)  # type: ignore[attr-defined]
     yield made
+    made.http.close()  # type: ignore[attr-defined]
+    while issuer_http._closing:
+        await asyncio.sleep(0.01)
     server.close()
     await server.wait_closed()
 
 
 def _verifier(publisher: Publisher, clock: Clock) -> TokenVerifier:
-    keys = from_url(publisher.url, clock)  # type: ignore[attr-defined]
+    keys = from_url(publisher.url, clock, publisher.http)  # type: ignore[attr-defined]
     return TokenVerifier([Issuer(ISSUER, AUDIENCE, keys)], clock)
 
 
@@ -80,10 +86,7 @@ async def test_keys_rotate_and_twenty_unknown_ids_cause_one_fetch(publisher: Pub
 
 
 @pytest.mark.parametrize("trouble", ["404", "500", "redirect", "garbage", "endless", "mute", "gone"])
-async def test_an_issuer_in_trouble_is_no_no_and_its_keys_go_on(
-    publisher: Publisher, trouble: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.3)
+async def test_an_issuer_in_trouble_is_no_no_and_its_keys_go_on(publisher: Publisher, trouble: str) -> None:
     signer, clock = Signer("ES256"), Clock()
     good_document = jwks(signer.public())
     publisher.document = good_document
@@ -101,6 +104,7 @@ async def test_an_issuer_in_trouble_is_no_no_and_its_keys_go_on(
             publisher.document = b" " * 2_000_000
         case "mute":
             publisher.is_mute = True
+            publisher.http._timeout = 0.3  # type: ignore[attr-defined]
         case "gone":
             publisher.server.close()  # type: ignore[attr-defined]
     with pytest.raises(StoreUnavailable):
@@ -108,6 +112,7 @@ async def test_an_issuer_in_trouble_is_no_no_and_its_keys_go_on(
     if trouble == "gone":
         return
     publisher.status, publisher.more, publisher.document, publisher.is_mute = "200 OK", b"", good_document, False
+    publisher.http._timeout = 30.0  # type: ignore[attr-defined]
     clock.time += 5
     assert isinstance(await verifier.verify(Secret(signer.token(clock.now()))), TokenSubject)
     publisher.status = "500 Oops"

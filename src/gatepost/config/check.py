@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
 
 from gatepost.config.certificate import Certificate, Flaw, check_pair
 from gatepost.config.check_mechanisms import check_client_certificates, check_mechanisms
+from gatepost.config.check_oauth import check_issuers
 from gatepost.config.check_stores import check_stores
 from gatepost.config.locate import Key
 from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
-from gatepost.config.schema import Config, Issuer, Listener
+from gatepost.config.schema import Config, Listener
 from gatepost.config.stores import SqliteStore
 from gatepost.config.values import is_loopback
 from gatepost.config.vanishing import why_vanishing
-from gatepost.errors import ConfigError
-
-if TYPE_CHECKING:
-    from gatepost.identity.jwks import KeySource
 
 __all__ = ["Findings", "check"]
 
@@ -58,7 +52,7 @@ Look = Callable[[Config, Findings], None]
 def check(config: Config, now: dt.datetime | None = None) -> Findings:
     """Look at *config* as a whole, and at the files it names."""
     findings = Findings(config)
-    for look in (_folders, _listeners, check_mechanisms, _issuers, _limits, _routes):
+    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, _routes):
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)
@@ -141,44 +135,6 @@ def _overlap(one: str, other: str) -> bool:
     if one == other or "*" in (one, other):
         return True
     return (":" in one) == (":" in other) and bool({"::", "0.0.0.0"} & {one, other})  # noqa: S104 - compared, not bound
-
-
-def _issuers(config: Config, findings: Findings) -> None:
-    if not config.oauth.issuers:
-        return
-    from gatepost.identity.bearer import Issuer as Judged
-
-    seen: set[str] = set()
-    for number, issuer in enumerate(config.oauth.issuers):
-        key: Key = ("oauth", "issuers", number)
-        if issuer.issuer in seen:
-            findings.wrong((*key, "issuer"), "is the issuer of another entry too; keep one of them")
-        seen.add(issuer.issuer)
-        try:
-            # The part that will use these values judges them; it needs no keys for that.
-            Judged(issuer.issuer, issuer.audience, cast("KeySource", None), issuer.identity_claim, issuer.scope)
-        except ConfigError as error:
-            findings.wrong(key, str(error).partition(": ")[2])
-        if issuer.jwks_file is None and issuer.jwks_url is None:
-            findings.wrong(key, "has no keys; add jwks_file or jwks_url")
-        url = urlsplit(issuer.jwks_url or "")
-        if url.scheme == "http" and not is_loopback(url.hostname or ""):
-            findings.wrong((*key, "jwks_url"), "is not encrypted: anybody could send keys; write https://")
-        if issuer.jwks_file is not None:
-            _jwks_file(issuer, key, findings)
-
-
-def _jwks_file(issuer: Issuer, key: Key, findings: Findings) -> None:
-    assert issuer.jwks_file is not None
-    try:
-        keys = json.loads(issuer.jwks_file.read_bytes())
-    except OSError as error:
-        findings.wrong((*key, "jwks_file"), f"cannot be read ({error.strerror}); correct the path or who may read it")
-        return
-    except (ValueError, RecursionError):
-        keys = None
-    if not isinstance(keys, dict) or not isinstance(keys.get("keys"), list):
-        findings.wrong((*key, "jwks_file"), 'is no JWK set; name a JSON file with a list of "keys"')
 
 
 def _limits(config: Config, findings: Findings) -> None:

@@ -11,11 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, StringConstraints, field_validator
 
 from gatepost.config.limits import Limits
 from gatepost.config.listeners import Listener, Mechanism, check_distinct
 from gatepost.config.locate import Source
+from gatepost.config.oauth import Issuer, OAuth
 from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
 from gatepost.config.stores import HttpStore, PasswdFileStore, SqliteStore, StaticStore, Store
 from gatepost.config.tls import Pair, Tls
@@ -127,41 +128,6 @@ class Auth(Table):
     argon2: Argon2 = Field(default=Argon2(), description="Cost of hashing chosen passwords.")
 
     _check_distinct = field_validator("mechanisms")(check_distinct)
-
-
-class Issuer(Table):
-    """Somebody whose access tokens (JWT) we take."""
-
-    issuer: _Text = Field(description="Issuer, exactly as in the token.", examples=["https://login.example.org/"])
-    audience: _Text = Field(description="Audience that a token must name.", examples=["gatepost"])
-    jwks_file: Location | None = Field(
-        default=None, description="Keys of the issuer, as a JWK set.", examples=["/etc/gatepost/jwks.json"]
-    )
-    jwks_url: _Text | None = Field(
-        default=None,
-        pattern="^https?://",
-        description="Where the issuer publishes its keys.",
-        examples=["https://login.example.org/.well-known/jwks.json"],
-    )
-    identity_claim: _Text = Field(
-        default="sub", description='Claim that names the account; "email" only counts with "email_verified".'
-    )
-    scope: str = Field(default="", description="Scope that a token must hold; none if empty.", examples=["smtp.send"])
-
-    @field_validator("jwks_url")
-    @classmethod
-    def _one_source(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("jwks_file") is not None:
-            raise wrong("stands beside jwks_file; keep one of the two")
-        return value
-
-
-class OAuth(Table):
-    """Access tokens that clients bring."""
-
-    issuers: tuple[Issuer, ...] = Field(
-        default=(), description="Whose tokens are taken; OAUTHBEARER and XOAUTH2 are offered when there is one."
-    )
 
 
 class Policy(Table):

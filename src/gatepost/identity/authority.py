@@ -7,6 +7,7 @@ only (`LoginAttempt.reason`, `LoginAttempt.doomed`).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -21,7 +22,7 @@ from gatepost.identity.sealing import Sealer
 from gatepost.identity.secret import is_mistyped
 from gatepost.identity.store import HMAC_MD5, Account, Credential, Store
 from gatepost.identity.stores.order import Found, StoresInOrder
-from gatepost.identity.tokens import TokenInvalid, Tokens
+from gatepost.identity.tokens import TokenInvalid, Tokens, TokenSubject
 from gatepost.identity.verifiers import Argon2
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Identity, Secret
@@ -115,6 +116,8 @@ class Authority:
         is_due = True
         while not self._is_closed:
             is_due = await self._offer.refresh() or is_due
+            if self.tokens is not None:
+                is_due = self.tokens.review() or is_due
             if is_due and on_change is not None:
                 is_due = not await on_change()
             await self.clock.sleep(_WATCH_SECONDS)
@@ -140,13 +143,24 @@ class Authority:
         if credential is None:
             return identity, "credential removed"
         reason = why_not(account, credential, peer, mechanism, self.clock.now())
-        return account.identity(credential), reason
+        found = account.identity(credential)
+        if credential.id == TOKEN_CREDENTIAL:
+            found = dataclasses.replace(found, standing=identity.standing)
+            reason = self._why_not_token(found) or reason
+        return found, reason
+
+    def _why_not_token(self, identity: Identity) -> str:
+        if self.tokens is None or not self.tokens.trusts(identity.label):
+            return "issuer of the token not trusted any more"
+        return identity.standing.ended if identity.standing is not None else ""
 
     def close(self) -> None:
-        """Let go of stores and threads."""
+        """Let go of stores, issuers and threads."""
         self._is_closed = True
         self.passwords.close()
         self.beside.close()
+        if self.tokens is not None:
+            self.tokens.close()
         self._stores.close()
 
     async def find(self, login: str) -> Account | None:
@@ -270,19 +284,20 @@ class LoginAttempt:
         subject = await tokens.verify(token)
         claimed = self.authcid = _prepared(authcid) if authcid else ""
         if isinstance(subject, TokenInvalid):
-            return self._refuse_token(tokens, subject.reason, subject.scope)
+            return self._refuse_token(subject.reason, subject)
         login = _prepared(subject.name)
         account = self._note(await self._authority.look(login)).account if login else None
         # The name is compared after the look-up, and all answers are one: nobody learns who exists.
         if authcid and claimed != login:
-            return self._refuse_token(tokens, "token of another login")
+            return self._refuse_token("token of another login", subject)
         self.authcid = login
         if account is None:
-            return self._refuse_token(tokens, "unknown login")
-        self.identity = account.identity(Credential(TOKEN_CREDENTIAL, subject.issuer))
+            return self._refuse_token("unknown login", subject)
+        identity = account.identity(Credential(TOKEN_CREDENTIAL, subject.issuer))
+        self.identity = dataclasses.replace(identity, standing=subject.standing)
         problem = why_not_account(account, self._authority.clock.now())
         if problem:
-            return self._refuse_token(tokens, problem)
+            return self._refuse_token(problem, subject)
         self.reason = ""
         return self.identity
 
@@ -346,9 +361,13 @@ class LoginAttempt:
         verifier = credential.verifiers[scheme]
         return self._authority.sealer.open(credential.id, scheme, verifier) if scheme == HMAC_MD5 else verifier
 
-    def _refuse_token(self, tokens: Tokens, reason: str, scope: str | None = None) -> TokenRefused:
+    def _refuse_token(self, reason: str, judged: TokenInvalid | TokenSubject) -> TokenRefused:
+        """Say no in words that hang on the token alone: nobody learns from them who exists, and who may log in."""
         self.reason = reason
-        return TokenRefused(TokenProblem.INVALID, tokens.scope if scope is None else scope, tokens.configuration)
+        # RFC 6750 §3.1: a good token that does not reach so far is told apart, so that its client asks for another.
+        lacks_scope = isinstance(judged, TokenInvalid) and judged.lacks_scope
+        problem = TokenProblem.SCOPE if lacks_scope else TokenProblem.INVALID
+        return TokenRefused(problem, judged.scope, judged.configuration)
 
 
 def _credential(account: Account, identity: Identity) -> Credential | None:

@@ -1,16 +1,14 @@
-"""Access tokens that clients bring: JWT checked by the keys of their issuer (RFC 7519, RFC 8725, RFC 9068).
+"""Access tokens that clients bring: which issuer judges them, and JWT checked by its keys (RFC 7515, RFC 8725).
 
-A token counts when one of its issuer's keys signed it with an allowed algorithm, and issuer, audience and time fit.
-The check of an RSA signature takes about 50 us and is done on the loop's thread.
+A JWT goes to the issuer that it names, and to no other; a token that names none goes to the issuers that are asked
+about tokens.  The check of an RSA signature takes about 50 us and is done on the loop's thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from joserfc import jwt
@@ -19,57 +17,19 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64decode
 
-from gatepost.errors import ConfigError
+from gatepost.errors import StoreUnavailable
+from gatepost.identity.introspection import Introspection
+from gatepost.identity.issuer import Issuer, judge
 from gatepost.identity.jwks import Key, KeySource
 from gatepost.identity.tokens import TokenInvalid, TokenSubject
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret
 
-__all__ = ["ALGORITHMS", "Issuer", "TokenVerifier"]
+__all__ = ["TokenVerifier"]
 
-ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519")
-"""What a token may be signed with: never "none", never a shared secret (RFC 8725 §3.1)."""
-
-_SKEW_SECONDS: Final = 60
 _TOKEN_LIMIT: Final = 16_384
 _KEYS_TRIED: Final = 4
 _TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
-# Anybody may change these at many issuers: they say nothing about who somebody is.
-_CHANGEABLE: Final = frozenset({"preferred_username", "upn", "unique_name", "name", "nickname", "given_name"})
-_MANY_TENANTS: Final = re.compile(r"\{|login\.microsoftonline\.com/(common|organizations|consumers)\b")
-
-
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """Somebody whose tokens are taken.
-
-    Args:
-        issuer: exactly as in the token's ``iss``.
-        audience: that the token's ``aud`` must name.
-        keys: where its keys are.
-        claim: the claim that is the login; ``email`` counts only with ``email_verified``.
-        scope: that the token's ``scope`` or ``scp`` must hold, if any.
-        algorithms: what it may sign with.
-    """
-
-    issuer: str
-    audience: str
-    keys: KeySource
-    claim: str = "sub"
-    scope: str = ""
-    algorithms: Sequence[str] = ALGORITHMS
-
-    def __post_init__(self) -> None:
-        if not self.issuer or not self.audience:
-            raise ConfigError("oauth.issuers: issuer and audience must both be given")
-        if _MANY_TENANTS.search(self.issuer):
-            raise ConfigError(f"oauth.issuers: {self.issuer} speaks for many tenants; name the issuer of your own one")
-        if self.claim in _CHANGEABLE:
-            raise ConfigError(f'oauth.issuers: identity_claim "{self.claim}" can be changed by its user; use "sub"')
-        for name in self.algorithms:
-            if name not in ALGORITHMS:
-                allowed = ", ".join(ALGORITHMS)
-                raise ConfigError(f'oauth.issuers: algorithm "{name}" is not allowed; use some of {allowed}')
 
 
 class TokenVerifier:
@@ -77,6 +37,7 @@ class TokenVerifier:
 
     def __init__(self, issuers: Sequence[Issuer], clock: Clock) -> None:
         self._issuers: Final[Mapping[str, Issuer]] = {each.issuer: each for each in issuers}
+        self._asked = [(each, each.source) for each in issuers if isinstance(each.source, Introspection)]
         self._clock = clock
         # RFC 7515 §4: header parameters that we do not know are ignored, but for those named by "crit".
         self._registries = {
@@ -84,110 +45,119 @@ class TokenVerifier:
         }
         for registry in self._registries.values():
             registry.max_header_length = 4096  # some issuers put a whole certificate into it
-        self.scope = " ".join(dict.fromkeys(each.scope for each in issuers if each.scope))
-        """What a client is told to ask for when its token does not count."""
-        # OpenID Connect Discovery §4: it stands there below each issuer; of several, a client is told none.
-        (only,) = issuers if len(issuers) == 1 else (None,)
-        self.configuration = (
-            f"{only.issuer.rstrip('/')}/.well-known/openid-configuration"
-            if only is not None and only.issuer.startswith("https://")
-            else ""
-        )
-        """Where a client that does not know the issuer finds all about it."""
+        # What clients are told whose token names no issuer of ours; of several, they are told none.
+        self._scope = " ".join(dict.fromkeys(each.scope for each in issuers if each.scope))
+        self._configuration = issuers[0].configuration if len(issuers) == 1 else ""
 
     async def verify(self, token: Secret) -> TokenSubject | TokenInvalid:
         """Say whose *token* is.
 
         Raises:
-            StoreUnavailable: the keys of its issuer cannot be had.
+            StoreUnavailable: its issuer cannot be asked, and must be.
         """
         octets = token.reveal()
+        if not octets or len(octets) > _TOKEN_LIMIT:
+            return self._invalid("token is empty or too long")
         parts = _unverified(octets)
-        if parts is None:
-            return TokenInvalid("token is no signed JWT", self.scope)
-        header, payload = parts
-        name = payload.get("iss")
-        issuer = self._issuers.get(name) if isinstance(name, str) else None
-        if issuer is None:
-            return TokenInvalid("token of an unknown issuer", self.scope)
+        name = parts[1].get("iss") if parts is not None else None
+        if isinstance(name, str) and (issuer := self._issuers.get(name)) is not None:
+            if isinstance(issuer.source, Introspection):
+                return await issuer.source.verify(token, issuer)
+            assert parts is not None
+            return await self._check(octets, parts[0], issuer, issuer.source)
+        if self._asked and not isinstance(name, str):
+            return await self._ask_all(token)
+        return self._invalid("token is no signed JWT" if parts is None else "token of an unknown issuer")
+
+    def trusts(self, issuer: str) -> bool:
+        """Tell whether tokens of *issuer* are taken."""
+        return issuer in self._issuers
+
+    def review(self) -> bool:
+        """Begin to ask about the tokens of open sessions; tell whether one has ceased to count since the last call."""
+        has_ended = False
+        for issuer, source in self._asked:
+            has_ended = source.review(issuer) or has_ended
+        return has_ended
+
+    def close(self) -> None:
+        """Let go of connections."""
+        for each in self._issuers.values():
+            each.source.close()
+
+    def _invalid(self, reason: str) -> TokenInvalid:
+        return TokenInvalid(reason, self._scope, self._configuration)
+
+    async def _ask_all(self, token: Secret) -> TokenSubject | TokenInvalid:
+        """Ask every issuer about a token that does not say whose it is, at once: a slow one holds up no yes."""
+        if len(self._asked) == 1:
+            ((issuer, source),) = self._asked
+            return await source.verify(token, issuer)
+        waiting = {asyncio.create_task(source.verify(token, issuer)) for issuer, source in self._asked}
+        trouble: StoreUnavailable | None = None
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                subject: TokenSubject | None = None
+                for task in done:
+                    try:
+                        judged = task.result()
+                    except StoreUnavailable as error:
+                        trouble = error
+                    else:
+                        subject = judged if isinstance(judged, TokenSubject) else subject
+                if subject is not None:
+                    return subject
+        finally:
+            for task in waiting:
+                task.cancel()
+        if trouble is not None:
+            raise trouble
+        return self._invalid("token not active, say all issuers that were asked")
+
+    async def _check(
+        self, token: bytes, header: Mapping[str, Any], issuer: Issuer, source: KeySource
+    ) -> TokenSubject | TokenInvalid:
+        # RFC 7515 §4.1.11: we know no critical extension, so a token that has one is refused.
+        if "crit" in header:
+            return issuer.invalid("token is no signed JWT")
         algorithm, kid = header.get("alg"), header.get("kid")
         # RFC 8725 §3.1: the algorithm is one that we allow, whatever the token says.
         if not isinstance(algorithm, str) or algorithm not in issuer.algorithms:
-            return TokenInvalid("token signed with an algorithm that is not allowed", issuer.scope)
+            return issuer.invalid("token signed with an algorithm that is not allowed")
         if kid is not None and not isinstance(kid, str):
-            return TokenInvalid("token with a bad key id", issuer.scope)
-        found = await issuer.keys.find(kid)
-        keys = [key for key in found if _fits(key, algorithm)][:_KEYS_TRIED]
+            return issuer.invalid("token with a bad key id")
+        keys = _fitting(await source.find(kid), algorithm)
         if not keys:
-            return TokenInvalid("token signed with an unknown key", issuer.scope)
+            return issuer.invalid("token signed with an unknown key")
+        claims = self._claims(token, keys, issuer)
+        if claims is None:
+            # A key may have been replaced by another of the same id, or of none.
+            others = [each for each in _fitting(await source.search(kid), algorithm) if each not in keys]
+            claims = self._claims(token, others, issuer)
+        if claims is None:
+            return issuer.invalid("token with a bad signature")
+        # RFC 8725 §3.11: a token made for something else, such as a logout or a security event, says so in "typ".
+        kind = header.get("typ", "")
+        if not isinstance(kind, str) or kind.lower() not in _TYPES:
+            return issuer.invalid("token is no access token")
+        return judge(claims, issuer, self._clock.now(), needs_expiry=True)
+
+    def _claims(self, token: bytes, keys: Sequence[Key], issuer: Issuer) -> Mapping[str, Any] | None:
         for key in keys:
-            claims = self._claims(octets, key, issuer)
-            if claims is not None:
-                return self._judge(claims, header, issuer)
-        return TokenInvalid("token with a bad signature", issuer.scope)
-
-    def _claims(self, token: bytes, key: Key, issuer: Issuer) -> Mapping[str, Any] | None:
-        try:
-            decoded = jwt.decode(token, key, list(issuer.algorithms), self._registries[issuer.issuer])
-        except (JoseError, ValueError, TypeError):
-            return None
-        return decoded.claims
-
-    def _judge(
-        self, claims: Mapping[str, Any], header: Mapping[str, Any], issuer: Issuer
-    ) -> TokenSubject | TokenInvalid:
-        problem = _problem(claims, header, issuer, self._clock.now())
-        if problem:
-            return TokenInvalid(problem, issuer.scope)
-        name = claims.get(issuer.claim)
-        if not isinstance(name, str) or not name:
-            return TokenInvalid(f"token without the claim {issuer.claim}", issuer.scope)
-        if issuer.claim == "email" and claims.get("email_verified") is not True:
-            return TokenInvalid("token with an address that its issuer has not verified", issuer.scope)
-        return TokenSubject(name, issuer.issuer)
-
-
-def _problem(claims: Mapping[str, Any], header: Mapping[str, Any], issuer: Issuer, now: float) -> str:
-    # RFC 8725 §3.11: a token made for something else, such as a logout or a security event, says so in "typ".
-    kind = header.get("typ", "")
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
-        return "token is no access token"
-    if claims.get("iss") != issuer.issuer:
-        return "token of another issuer"
-    # RFC 7519 §4.1.3: whoever is not among the audience refuses the token.
-    audience = claims.get("aud")
-    if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
-        return "token for another audience"
-    expires, starts = _seconds(claims.get("exp")), _seconds(claims.get("nbf", 0))
-    if expires is None or starts is None:
-        return "token without a proper time of expiry"
-    # RFC 7519 §4.1.4, §4.1.5: it counts before "exp" and not before "nbf", give or take a minute.
-    if now >= expires + _SKEW_SECONDS:
-        return "token expired"
-    if now < starts - _SKEW_SECONDS:
-        return "token not valid yet"
-    if issuer.scope and issuer.scope not in _scopes(claims):
-        return "token without the scope that is needed"
-    return ""
-
-
-def _seconds(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            try:
+                decoded = jwt.decode(token, key, list(issuer.algorithms), self._registries[issuer.issuer])
+            except (JoseError, ValueError, TypeError):
+                continue
+            # What was signed is what its issuer was looked up by.
+            return decoded.claims if decoded.claims.get("iss") == issuer.issuer else None
         return None
-    return float(value)
-
-
-def _scopes(claims: Mapping[str, Any]) -> list[Any]:
-    value = claims.get("scope", claims.get("scp"))
-    if isinstance(value, str):
-        return value.split()
-    return value if isinstance(value, list) else []
 
 
 def _unverified(token: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Return header and claims of *token*, only to learn which key to look for."""
     parts = token.split(b".")
-    if len(token) > _TOKEN_LIMIT or len(parts) != 3:
+    if len(parts) != 3:
         return None
     try:
         header, payload = (json.loads(urlsafe_b64decode(part)) for part in parts[:2])
@@ -195,8 +165,11 @@ def _unverified(token: bytes) -> tuple[dict[str, Any], dict[str, Any]] | None:
         return None
     if not isinstance(header, dict) or not isinstance(payload, dict):
         return None
-    # RFC 7515 §4.1.11: we know no critical extension, so a token that has one is refused.
-    return None if "crit" in header else (header, payload)
+    return header, payload
+
+
+def _fitting(keys: Sequence[Key], algorithm: str) -> list[Key]:
+    return [each for each in keys if _fits(each, algorithm)][:_KEYS_TRIED]
 
 
 def _fits(key: Key, algorithm: str) -> bool:

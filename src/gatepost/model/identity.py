@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gatepost.errors import Malformed
 from gatepost.model.address import Mailbox, ascii_domain, parse_domain, parse_mailbox
 
-__all__ = ["Identity", "Secret", "SenderPattern", "parse_sender_pattern"]
+__all__ = ["Identity", "Secret", "SenderPattern", "Standing", "parse_sender_pattern"]
 
 
 class Secret:
@@ -83,6 +83,19 @@ def parse_sender_pattern(text: str) -> SenderPattern:
     return SenderPattern(mailbox.local.lower(), mailbox.ascii_domain)
 
 
+class Standing:
+    """Whether that by which somebody logged in still counts; all sessions that came by the same share it.
+
+    Attributes:
+        ended: why it does not any more; empty while it does.
+    """
+
+    __slots__ = ("__weakref__", "ended")
+
+    def __init__(self) -> None:
+        self.ended = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who is logged in, by which credential, and what that allows.
@@ -99,6 +112,7 @@ class Identity:
         max_recipients: the account's own limit a message, or None for the server's.
         null_sender: whether it may use the null reverse-path; None leaves it to the policy.
         sandbox: whether its mail goes to the sandbox only.
+        standing: whether the access token they came with still counts, where somebody watches that.
     """
 
     account: str
@@ -112,6 +126,7 @@ class Identity:
     max_recipients: int | None = None
     null_sender: bool | None = None
     sandbox: bool = False
+    standing: Standing | None = field(default=None, repr=False, compare=False)
 
     def may_send_as(self, mailbox: Mailbox) -> bool:
         """Tell whether it may write as *mailbox*."""

@@ -13,7 +13,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
     ├── BounceQueued, BounceDropped, OwnerWarned
     ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
-    ├── StoreAmbiguous, StoreAway, StoreBack, StoreOutdated
+    ├── StoreAmbiguous, StoreAway, StoreBack, StoreOutdated, IssuerAway, IssuerBack
     ├── MessageChanged, MessageDropped, RouteChanged
     └── AuditTroubled, AuditResumed
 """
@@ -29,6 +29,8 @@ from gatepost.observe.node_events import (
     AuditResumed,
     AuditTroubled,
     ConfigReloaded,
+    IssuerAway,
+    IssuerBack,
     ReloadRefused,
     ServerStarted,
     ServerStopped,
@@ -71,6 +73,8 @@ __all__ = [
     "CredentialRetired",
     "Event",
     "HandshakeFailed",
+    "IssuerAway",
+    "IssuerBack",
     "Level",
     "LoginFailed",
     "LoginSucceeded",

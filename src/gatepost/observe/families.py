@@ -17,6 +17,7 @@ from gatepost.observe.events import (
     ConfigReloaded,
     ConnectionRefused,
     HandshakeFailed,
+    IssuerAway,
     LoginFailed,
     LoginsLocked,
     LoginSucceeded,
@@ -287,12 +288,14 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "gatepost_identity_troubles_total",
         "counter",
         "How often a credential store was away, was changed into something that cannot be used, or had several entries "
-        "for one login.  trouble: away, outdated, ambiguous.",
+        "for one login, and how often an issuer of access tokens was away.  trouble: away, outdated, ambiguous, "
+        "issuer.",
         ("trouble",),
         {
             StoreAway: lambda _event: ("away",),
             StoreOutdated: lambda _event: ("outdated",),
             StoreAmbiguous: lambda _event: ("ambiguous",),
+            IssuerAway: lambda _event: ("issuer",),
         },
     ),
     Family(

@@ -11,6 +11,8 @@ __all__ = [
     "AuditResumed",
     "AuditTroubled",
     "ConfigReloaded",
+    "IssuerAway",
+    "IssuerBack",
     "ReloadRefused",
     "ServerStarted",
     "ServerStopped",
@@ -154,6 +156,24 @@ class StoreAmbiguous(Event):
     level: ClassVar[Level] = "error"
     store: str
     login: str
+
+
+@value(frozen=True, slots=True)
+class IssuerAway(Event):
+    """An issuer of access tokens cannot be asked: keys that it gave go on, other tokens are told to try later."""
+
+    name: ClassVar[str] = "issuer away"
+    level: ClassVar[Level] = "warning"
+    issuer: str
+    reason: str
+
+
+@value(frozen=True, slots=True)
+class IssuerBack(Event):
+    """An issuer of access tokens can be asked again."""
+
+    name: ClassVar[str] = "issuer back"
+    issuer: str
 
 
 @value(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def set_up(folder: Path, text: str) -> Path:
     """Write *text* with its paths in *folder*, and the files that it names."""
     make_pems(folder)
     (folder / "jwks.json").write_text('{"keys": []}')
-    for name in re.findall(r'(?:password|token)_file = "/etc/gatepost/([^"]+)"', text):
+    for name in re.findall(r'(?:password|token|client_secret)_file = "/etc/gatepost/([^"]+)"', text):
         (folder / name).write_text("geheim\n")
         (folder / name).chmod(0o600)
     text = text.replace("/etc/gatepost/tls/fullchain.pem", "cert.pem").replace(
@@ -114,13 +114,29 @@ def test_every_table_is_strict_and_every_key_described() -> None:
 
 def test_there_is_an_example_for_each_provider() -> None:
     assert {path.stem for path in EXAMPLES} == {
-        *("gmail", "microsoft365", "amazon-ses", "mailgun", "sendgrid", "postmark", "mailtrap", "next-hop")
+        *("gmail", "microsoft365", "amazon-ses", "mailgun", "sendgrid", "postmark", "mailtrap", "next-hop"),
+        *("keycloak", "authentik", "entra"),
     }
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_can_be_used_as_it_stands(path: Path, tmp_path: Path) -> None:
     assert problems(set_up(tmp_path, path.read_text())) == []
+
+
+@pytest.mark.parametrize("name", ["keycloak", "authentik"])
+def test_an_example_s_other_way_can_be_used_as_well(name: str, tmp_path: Path) -> None:
+    text = COMMENTED.sub("", (FOLDER / "examples" / f"{name}.toml").read_text())
+    assert tomllib.loads(text)["oauth"]["issuers"][0]["client_id"]
+    assert problems(set_up(tmp_path, text)) == []
+
+
+@pytest.mark.parametrize("name", ["keycloak", "authentik", "entra", "gmail"])
+def test_it_is_said_that_google_s_tokens_open_nothing(name: str) -> None:
+    text = (FOLDER / "examples" / f"{name}.toml").read_text()
+    assert "Google" in text
+    assert "opaque" in text
+    assert "RFC 7662" in text
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

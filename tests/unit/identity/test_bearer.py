@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatepost.errors import ConfigError
-from gatepost.identity.bearer import ALGORITHMS, Issuer, TokenVerifier
+from gatepost.identity.bearer import TokenVerifier
+from gatepost.identity.issuer import ALGORITHMS, Issuer
 from gatepost.identity.jwks import KeySource
 from gatepost.identity.tokens import TokenInvalid, TokenSubject
 from gatepost.model.identity import Secret
@@ -143,7 +144,7 @@ async def test_a_token_made_for_something_else_is_refused() -> None:
 
 
 async def test_an_address_counts_only_when_its_issuer_has_verified_it() -> None:
-    verifier = _verifier(claim="email")
+    verifier = _verifier(claims=("email",))
     unverified = "token with an address that its issuer has not verified"
     for verified, found in (
         (True, _GOOD),
@@ -172,17 +173,34 @@ async def test_a_scope_that_is_needed_must_be_there(claims: dict[str, Any], coun
     found = await verifier.verify(Secret(_SIGNER.token(_NOW, **claims)))
     assert isinstance(found, TokenSubject) is counts
     if not counts:
-        assert found == TokenInvalid("token without the scope that is needed", "smtp.send")
+        assert found == TokenInvalid("token without the scope that is needed", "smtp.send", lacks_scope=True)
 
 
-async def test_clients_are_told_where_the_only_issuer_says_all_about_itself() -> None:
-    def told(*issuers: str) -> str:
-        keys = cast("KeySource", None)
-        return TokenVerifier([Issuer(each, AUDIENCE, keys) for each in issuers], _CLOCK).configuration
+async def test_clients_are_told_what_to_ask_for_and_where() -> None:
+    async def fetch() -> bytes:
+        return jwks(_SIGNER.public())
 
-    assert told("https://login.example.org/") == "https://login.example.org/.well-known/openid-configuration"
-    assert told("https://a.example/realms/b") == "https://a.example/realms/b/.well-known/openid-configuration"
-    assert told("https://a.example", "https://b.example") == told("http://a.example") == told("a name") == told() == ""
+    def verifier(*names: str) -> TokenVerifier:
+        return TokenVerifier(
+            [
+                Issuer(each, AUDIENCE, KeySource(fetch, each, _CLOCK), scope=f"of {each}", configuration=f"{each}/conf")
+                for each in names
+            ],
+            _CLOCK,
+        )
+
+    async def told(found: TokenVerifier, token: bytes) -> tuple[str, str]:
+        judged = await found.verify(Secret(token))
+        return judged.scope, judged.configuration
+
+    one, two = verifier("a"), verifier("a", "b")
+    # A token that names nobody of ours: of several issuers, no client can be told which one is its own.
+    for nobodys in (b"", b"opaque", _SIGNER.token(_NOW)):
+        assert await told(one, nobodys) == ("of a", "a/conf")
+        assert await told(two, nobodys) == ("of a of b", "")
+    # Whatever is wrong with a token of an issuer's, also whom it is of, its client is told the same.
+    for claims in ({"exp": 0}, {"aud": "x"}, {"sub": 7}, {"scope": "x"}, {"scope": ["of b"]}, {}):
+        assert await told(two, _SIGNER.token(_NOW, iss="b", **claims)) == ("of b", "b/conf")
 
 
 @pytest.mark.parametrize("issuer", ["https://login.microsoftonline.com/common/v2.0", "https://x/{tenantid}/", ""])
@@ -193,7 +211,78 @@ async def test_issuers_that_speak_for_everybody_are_refused(issuer: str) -> None
         Issuer(ISSUER, "", cast("KeySource", None))
     for claim in ("preferred_username", "upn"):
         with pytest.raises(ConfigError, match=claim):
-            Issuer(ISSUER, AUDIENCE, cast("KeySource", None), claim)
+            Issuer(ISSUER, AUDIENCE, cast("KeySource", None), ("sub", claim))
+
+
+@pytest.mark.parametrize(
+    ("claims", "found"),
+    [
+        ({"email": "tim@example.org", "email_verified": True}, "tim@example.org"),
+        ({"email": "eve@example.org", "email_verified": False}, "tim@example.org"),
+        ({"email": "eve@example.org"}, "tim@example.org"),
+        ({"email": ["eve@example.org"], "email_verified": True}, "tim@example.org"),
+        ({"email": "", "email_verified": True}, "tim@example.org"),
+        ({"sub": None}, ""),
+        ({"sub": None, "email": "eve@example.org", "email_verified": "true"}, ""),
+    ],
+)
+async def test_of_several_claims_the_first_that_counts_says_who_somebody_is(claims: dict[str, Any], found: str) -> None:
+    judged = await _judge(_SIGNER.token(_NOW, **claims), _verifier(claims=("email", "sub")))
+    if found:
+        assert judged == TokenSubject(found, ISSUER)
+    else:
+        assert str(judged).endswith("token without the claim sub")
+
+
+async def test_an_object_id_of_microsofts_counts_only_with_the_tenant_of_the_issuer() -> None:
+    name = "https://login.microsoftonline.com/11111111-2222/v2.0"
+
+    async def fetch() -> bytes:
+        return jwks(_SIGNER.public())
+
+    verifier = TokenVerifier([Issuer(name, AUDIENCE, KeySource(fetch, "test", _CLOCK), ("oid",))], _CLOCK)
+    for tenant, counts in (
+        ("11111111-2222", True),
+        ("99999999-2222", False),
+        (None, False),
+        ("", False),
+        (["v2.0"], False),
+    ):
+        token = _SIGNER.token(_NOW, iss=name, oid="ann", tid=tenant)
+        assert await _judge(token, verifier) == (TokenSubject("ann", name) if counts else "token of another tenant")
+
+
+async def test_tokens_that_are_for_no_access_or_bound_to_a_key_are_refused() -> None:
+    for kind in ("ID", "Refresh", "Offline", "Logout"):
+        assert await _judge(_SIGNER.token(_NOW, typ=kind)) == "token is no access token"
+    assert await _judge(_SIGNER.token(_NOW, typ="Bearer")) == _GOOD
+    assert await _judge(_SIGNER.token(_NOW, cnf={"jkt": "x"})) == "token bound to a key"
+
+
+async def test_a_time_beyond_all_numbers_is_none() -> None:
+    for claim in ("exp", "nbf"):
+        token = _SIGNER.token(_NOW, **{claim: 10**400})
+        assert await _judge(token) == "token without a proper time of expiry"
+
+
+async def test_a_key_that_was_replaced_under_its_id_or_without_one_is_found() -> None:
+    clock, documents, fetches = Clock(), [jwks(_SIGNER.public())], 0
+
+    async def fetch() -> bytes:
+        nonlocal fetches
+        fetches += 1
+        return documents[0]
+
+    verifier = TokenVerifier([Issuer(ISSUER, AUDIENCE, KeySource(fetch, "test", clock))], clock)
+    assert await _judge(_SIGNER.token(_NOW), verifier) == _GOOD
+    other = Signer("ES256", _SIGNER.kid)
+    documents[0] = jwks(other.public())
+    assert await _judge(other.token(_NOW, header={"kid": None}), verifier) == _GOOD
+    assert fetches == 2
+    # Whoever signs with a key of their own causes no more than one fetch a minute.
+    for _ in range(20):
+        assert await _judge(_SIGNER.token(_NOW), verifier) == "token with a bad signature"
+    assert fetches == 2
 
 
 async def test_a_changed_token_never_counts() -> None:
@@ -234,6 +323,6 @@ async def test_hostile_tokens_are_refused_and_raise_nothing(token: bytes) -> Non
 
 
 async def test_tokens_that_are_too_long_or_too_deep_are_refused() -> None:
-    assert await _judge(b"a" * 20_000 + b".b.c") == "token is no signed JWT"
+    assert await _judge(b"a" * 20_000 + b".b.c") == "token is empty or too long"
     deep = base64.urlsafe_b64encode(b"[" * 4000).rstrip(b"=")
     assert await _judge(deep + b"." + deep + b".x") == "token is no signed JWT"

@@ -15,7 +15,7 @@ from gatepost.identity.jwks import KeySource, from_file, from_url
 from identities import Clock
 from tokens import Signer, jwks
 
-_ONE, _TWO = Signer("ES256", "k1"), Signer("ES256", "k2")
+_ONE, _TWO, _THREE = (Signer("ES256", kid) for kid in ("k1", "k2", "k3"))
 
 
 class Issuer:
@@ -58,13 +58,78 @@ async def test_twenty_unknown_key_ids_cause_one_fetch() -> None:
     assert issuer.fetches == 3
 
 
-async def test_a_new_key_is_found_after_the_cool_down() -> None:
+async def test_a_new_key_is_found_at_once_and_the_next_one_after_the_cool_down() -> None:
     issuer = Issuer(_ONE)
     await issuer.kids("k1")
     issuer.document = jwks(_ONE.public(), _TWO.public())
-    assert await issuer.kids("k2") == []
-    issuer.clock.time += 60
     assert await issuer.kids("k2") == ["k2"]
+    issuer.document = jwks(_TWO.public(), _THREE.public())
+    assert await issuer.kids("k3") == []
+    issuer.clock.time += 60
+    assert await issuer.kids("k3") == ["k3"]
+    assert issuer.fetches == 3
+
+
+async def test_the_first_fetch_answers_all_who_wait_and_is_not_repeated_for_strangers() -> None:
+    issuer = Issuer(_ONE)
+    names = [f"unknown{number}" for number in range(20)]
+    assert await asyncio.gather(*(issuer.kids(each) for each in ["k1", *names])) == [["k1"], *[[]] * 20]
+    assert issuer.fetches == 1
+
+
+async def test_keys_go_on_for_a_bounded_time_only() -> None:
+    issuer = Issuer(_ONE)
+    await issuer.kids("k1")
+    issuer.document = OSError("no route")
+    issuer.clock.time += 86_399
+    assert await issuer.kids("k1") == ["k1"]
+    issuer.clock.time += 1
+    with pytest.raises(StoreUnavailable):
+        await issuer.kids("k1")
+    with pytest.raises(StoreUnavailable):
+        await issuer.kids(None)
+
+
+async def test_whose_key_is_there_does_not_wait_for_an_issuer_that_is_away() -> None:
+    issuer = Issuer(_ONE)
+    await issuer.kids("k1")
+    issuer.document = OSError("no route")
+    issuer.clock.time += 3600
+    assert await issuer.kids("k1") == ["k1"]
+    gate = asyncio.Event()
+
+    async def wait() -> bytes:
+        issuer.fetches += 1
+        await gate.wait()
+        return jwks(_ONE.public(), _TWO.public())
+
+    issuer.source._fetch = wait
+    issuer.clock.time += 5
+    fetches = issuer.fetches
+    for _ in range(5):
+        assert await issuer.kids("k1") == ["k1"]
+    late = asyncio.create_task(issuer.kids("k2"))
+    while issuer.fetches == fetches:
+        await asyncio.sleep(0)
+    gate.set()
+    assert await late == ["k2"]
+    assert issuer.fetches == fetches + 1
+
+
+async def test_trouble_is_told_once_and_its_end_too() -> None:
+    issuer = Issuer(_ONE)
+    told: list[str] = []
+    issuer.source._tell = told.append
+    issuer.document = OSError("no route")
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await issuer.kids("k1")
+        issuer.clock.time += 5
+    issuer.document = jwks(_ONE.public())
+    for _ in range(3):
+        await issuer.kids("k1")
+        issuer.clock.time += 3600
+    assert told == ["test: no route", ""]
 
 
 async def test_old_keys_are_dropped_when_they_are_published_no_more() -> None:
