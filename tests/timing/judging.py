@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ __all__ = ["ALLOWED", "Verdict", "judge", "table"]
 
 ALLOWED: Final = 0.03
 """How far the median of a class may be from that of the reference class, as a part of the latter."""
+
+_HALVINGS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Verdict:
         p5: time that one of twenty is below.
         p95: time that one of twenty is above.
         distance: of its median from that of the reference class.
-        from_itself: distance between the medians of its two halves.
+        from_itself: distance between the medians of its two halves, however it is halved: 19 of 20 times no more.
+        bar: how far it may be from the reference class.
     """
 
     name: str
@@ -34,33 +38,50 @@ class Verdict:
     p95: float
     distance: float
     from_itself: float
+    bar: float
 
     @property
     def is_apart(self) -> bool:
         """Whether the clock tells it from the reference class."""
-        return abs(self.distance) > max(ALLOWED, self.from_itself)
+        return abs(self.distance) > self.bar
 
 
 def judge(times: Mapping[str, Sequence[float]], reference: str) -> list[Verdict]:
-    """Lay each class beside the one that is named as *reference*; the tries of a class are in their order."""
+    """Lay each class beside the one that is named as *reference*.
+
+    Where a class, or the reference, is further from itself than what is allowed, the clock cannot tell more than that.
+    """
     middle = statistics.median(times[reference])
-    verdicts = []
+    verdicts, own = [], _from_itself(times[reference]) / middle
     for name, those in times.items():
         ordered = sorted(those)
-        # Every second one: what drifts in the course of a run is in both halves.
-        halves = [statistics.median(those[start::2] or those) for start in (0, 1)]
+        from_itself = _from_itself(those) / middle
         verdicts.append(
             Verdict(
                 name,
                 len(those),
                 statistics.median(those),
-                ordered[int(0.05 * (len(ordered) - 1) + 0.5)],
-                ordered[int(0.95 * (len(ordered) - 1) + 0.5)],
+                _quantile(ordered, 0.05),
+                _quantile(ordered, 0.95),
                 statistics.median(those) / middle - 1,
-                abs(halves[0] - halves[1]) / middle,
+                from_itself,
+                max(ALLOWED, from_itself, own),
             )
         )
     return verdicts
+
+
+def _from_itself(times: Sequence[float]) -> float:
+    chance, shuffled, distances = random.Random(1), list(times), []
+    for _ in range(_HALVINGS):
+        chance.shuffle(shuffled)
+        halves = [statistics.median(shuffled[start::2] or shuffled) for start in (0, 1)]
+        distances.append(abs(halves[0] - halves[1]))
+    return _quantile(sorted(distances), 0.95)
+
+
+def _quantile(ordered: Sequence[float], part: float) -> float:
+    return ordered[int(part * (len(ordered) - 1) + 0.5)]
 
 
 def table(title: str, verdicts: Sequence[Verdict], reference: str) -> str:

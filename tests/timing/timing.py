@@ -4,7 +4,8 @@ Two runs against a server in its own processes: as it is configured by default, 
 for its moment; and with ``failure_delay = 0``, one after another, where only equal work can look equal.  In both the
 limits are raised, or nothing would be judged.  All tries of a run are mixed in random order, each on a connection of
 its own and from an address of its own.  Medians are compared with those of one class, the reference; the exit code is 1
-if a class is further from it than 3 %, and further than its own halves are from each other.
+if a class is further from it than 3 %, and further than the halves of a class are from each other (both its own and the
+reference's, halved at random 200 times): where the machine is not quiet, no clock tells more.
 
 TRIES (500) per class and mechanism, SEED, STORE (sqlite), MECHANISMS and RUNS (configured,bare) say what is done.
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from timing.judging import judge, table
 
 REFERENCE = "wrong secret"
@@ -34,10 +36,20 @@ def test_the_bar_is_three_parts_of_a_hundred_of_the_reference() -> None:
         assert other.is_apart is is_apart
 
 
-def test_a_class_that_is_further_from_itself_is_not_judged_by_less() -> None:
-    (_, noisy) = judge({REFERENCE: [0.030] * 10, "noisy": [0.030, 0.034] * 5}, REFERENCE)
-    assert noisy.from_itself > noisy.distance > 0.03
-    assert not noisy.is_apart
+@pytest.mark.parametrize("noisy", [REFERENCE, "other"])
+def test_a_class_is_not_judged_by_less_than_it_or_the_reference_is_from_itself(noisy: str) -> None:
+    times = {REFERENCE: [0.030] * 200, "other": [0.0315] * 200}
+    assert judge(times, REFERENCE)[1].is_apart
+    times[noisy] = _times(times[noisy][0], 0.020, 200)
+    by_name = {each.name: each for each in judge(times, REFERENCE)}
+    assert by_name[noisy].from_itself > 0.05
+    assert not by_name["other"].is_apart
+
+
+def test_noise_that_all_classes_share_sets_none_apart() -> None:
+    chance = random.Random(11)
+    times = {name: [0.010 + chance.expovariate(300) for _ in range(500)] for name in (REFERENCE, *"abcdefghijk")}
+    assert not [each.name for each in judge(times, REFERENCE) if each.is_apart]
 
 
 def test_the_outer_times_are_shown() -> None:
