@@ -18,6 +18,7 @@ from gatepost.identity.ldap.server import parse_server
 from gatepost.identity.stores.http_context import client_context
 from gatepost.identity.stores.ldap import LdapStore, Where
 from gatepost.model.identity import Secret
+from gatepost.observe.events import Event, StoreAmbiguous
 from identities import KEYS, Clock
 from integration.test_ldap_store import opened
 from raw_directory import BIND, EXTENDED, SEARCH, RawDirectory, done, entry, message, result
@@ -166,6 +167,16 @@ async def test_referrals_are_not_followed(directory: RawDirectory, make: Make) -
     await elsewhere.stop()
 
 
+@pytest.mark.parametrize("shown", [0, 1, 2])
+async def test_more_than_a_directory_shows_is_more_than_one(directory: RawDirectory, make: Make, shown: int) -> None:
+    told: list[Event] = []
+    directory.answers[SEARCH] = lambda number, _: entry(number) * shown + done(number, 4)
+    store = make(directory, emit=told.append)
+    assert not opened(await store.check(TIM, TIMS))
+    assert told == [StoreAmbiguous("ldap", TIM)]
+    assert not any(name == b"uid=tim,o=x" for name, _ in directory.binds)
+
+
 BAD: dict[str, Callable[[int, bytes], bytes]] = {
     "HTTP": lambda number, _: b"HTTP/1.1 400 Bad Request\r\n\r\n",
     "zeros": lambda number, _: bytes(100),
@@ -209,6 +220,15 @@ async def test_an_answer_to_a_bind_that_is_none_is_trouble_of_the_store(
         message(number, result(0x61, 0)) if b"cn=service" in content else BAD[kind](number, content)
     )
     with pytest.raises(StoreUnavailable):
+        await store.check(TIM, TIMS)
+
+
+async def test_a_bind_has_one_answer(directory: RawDirectory, make: Make) -> None:
+    store = make(directory)
+    directory.answers[BIND] = lambda number, content: (
+        (entry(number) if b"uid=tim" in content else b"") + message(number, result(0x61, 0))
+    )
+    with pytest.raises(StoreUnavailable, match="more than it was asked for"):
         await store.check(TIM, TIMS)
 
 

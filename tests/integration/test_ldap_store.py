@@ -21,8 +21,9 @@ from gatepost.identity.stores.http_context import client_context
 from gatepost.identity.stores.ldap import LdapStore, Where
 from gatepost.identity.stores.ldap_account import AttributeNames
 from gatepost.model.identity import Secret
-from gatepost.observe.events import Event, SessionRevoked, StoreAmbiguous, StoreAway, StoreBack
+from gatepost.observe.events import Event, LoginFailed, SessionRevoked, StoreAmbiguous, StoreAway, StoreBack
 from identities import KEYS, Clock
+from integration.attempts import shape
 from integration.conftest import LOGIN, SECRET, Start
 from integration.test_session import until
 from integration.test_several_stores import hello, plain
@@ -319,6 +320,50 @@ async def test_in_a_running_server_it_stands_behind_the_database_goes_away_and_c
             assert not server.troubles
     finally:
         own.stop()
+
+
+async def test_every_no_of_a_directory_is_the_same_no(start: Start, slapd: Slapd, tmp_path: Path) -> None:
+    (tmp_path / "ldap.password").write_bytes(SERVICE_PASSWORD)
+    password = ANNS.reveal().decode()
+    slapd.add("good", ANNS.reveal())
+    slapd.add("left", ANNS.reveal(), facts={"gatepostDisabled": ["left us"]})
+    slapd.add("late", ANNS.reveal(), facts={"gatepostExpires": ["20200101000000Z"]})
+    slapd.add("odd", ANNS.reveal(), facts={"gatepostExpires": ["tomorrow"]})
+    slapd.put(slapd.add("spent", ANNS.reveal()), "pwdReset", "TRUE")
+    slapd.add("bare")
+    for uid in ("one", "two"):
+        slapd.add(uid, ANNS.reveal(), facts={"mail": ["both@example.org"]})
+    store = {
+        "type": "ldap",
+        "urls": [slapd.ldapi],
+        "bind_dn": SERVICE,
+        "bind_password_file": str(tmp_path / "ldap.password"),
+        "base": PEOPLE,
+        "filter": FILTER,
+        "timeout": "30s",
+        "cache_time": "0s",
+        "attributes": {"disabled": "gatepostDisabled", "expires": "gatepostExpires"},
+    }
+    reasons = {
+        "left": "account disabled: left us",
+        "late": "credential expired",
+        "odd": "account disabled: gatepostExpires in the directory has a value that cannot be read",
+        "spent": "wrong secret",
+        "bare": "wrong secret",
+        "both@example.org": "wrong secret",
+        "nobody": "unknown login",
+        "*": "unknown login",
+    }
+    async with start(store=[store]) as server:
+        assert (await plain(server, "good", password)).startswith("235")
+        expected = shape(await plain(server, "good", "wrong"))
+        assert expected == "535 5.7.8 Authentication credentials invalid [gp]"
+        for login, reason in reasons.items():
+            server.events.clear()
+            assert shape(await plain(server, login, password)) == expected, login
+            [told] = [each for each in server.events if isinstance(each, LoginFailed)]
+            assert told.reason == reason
+        assert not server.troubles
 
 
 GOOD = f'urls = ["ldaps://ldap.example.org"]\nbase = "{BASE}"\nfilter = "(uid={{login}})"\n'

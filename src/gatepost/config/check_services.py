@@ -11,9 +11,6 @@ from gatepost.config.locate import Key
 from gatepost.config.schema import Config
 from gatepost.config.stores import HttpStore
 from gatepost.config.values import is_loopback
-from gatepost.identity.ldap.filter import parse_filter
-from gatepost.identity.ldap.names import LOGIN
-from gatepost.identity.ldap.server import parse_server
 
 if TYPE_CHECKING:
     from gatepost.config.check import Findings
@@ -43,6 +40,8 @@ def check_service(config: Config, store: HttpStore, key: Key, findings: Findings
 
 def check_directory(config: Config, store: LdapStore, key: Key, findings: Findings) -> None:
     """Look at a directory."""
+    from gatepost.identity.ldap.server import parse_server
+
     servers = [parse_server(each) for each in store.urls]
     elsewhere = [each for each in servers if not each.path and not is_loopback(each.host)]
     if not store.starttls:
@@ -66,6 +65,9 @@ def check_directory(config: Config, store: LdapStore, key: Key, findings: Findin
 
 
 def _where(store: LdapStore, key: Key, findings: Findings) -> None:
+    from gatepost.identity.ldap.filter import parse_filter
+    from gatepost.identity.ldap.names import LOGIN
+
     if store.dn_template is not None:
         for name in ("base", "scope"):
             if name in store.model_fields_set:

@@ -8,14 +8,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from gatepost.config.values import Duration, Flag, Location, SecretFileField, Table, Whole, wrong
-from gatepost.identity.ldap.filter import parse_filter
-from gatepost.identity.ldap.names import LOGIN
-from gatepost.identity.ldap.server import parse_server
 
 __all__ = ["LdapAttributes", "LdapStore"]
 
 
 def _check_url(value: str) -> str:
+    from gatepost.identity.ldap.server import parse_server
+
     try:
         parse_server(value)
     except ValueError as error:
@@ -24,10 +23,12 @@ def _check_url(value: str) -> str:
 
 
 def _check_filter(value: str) -> str:
+    from gatepost.identity.ldap.filter import parse_filter
+
     try:
         parse_filter(value)
     except ValueError as error:
-        raise wrong(f"{error}; write one such as (&(objectClass=person)(mail={LOGIN}))") from None
+        raise wrong(f"{error}; write one such as (&(objectClass=person)(mail={{login}}))") from None
     return value
 
 

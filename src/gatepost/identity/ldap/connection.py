@@ -70,9 +70,16 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    async def ask_one(self, operation: bytes, last: int, controls: bytes = b"") -> Message:
+        """Send a request that has one answer; the same errors as `ask`."""
+        answers = await self.ask(operation, last, controls)
+        if len(answers) > 1:
+            raise ValueError("answers with more than it was asked for")
+        return answers[0]
+
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Begin TLS on a connection in clear.  Raises `OSError`, `ValueError`."""
-        [answer] = await self.ask(START_TLS, EXTENDED_RESPONSE)
+        answer = await self.ask_one(START_TLS, EXTENDED_RESPONSE)
         result = parse_result(answer.content)
         if result.code:
             raise ValueError(f"the directory does not begin TLS: {result}")

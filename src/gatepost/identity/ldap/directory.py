@@ -78,7 +78,7 @@ class Directory:
     async def search(
         self, base: str, scope: str, written_filter: bytes, attributes: Sequence[str], answers: Collection[int] = ()
     ) -> list[Entry]:
-        """Return what is found: two entries at most; referrals are not followed.
+        """Return what is found, of several entries two; referrals are not followed.
 
         Args:
             base: where the search begins.
@@ -100,7 +100,11 @@ class Directory:
             result = parse_result(came[-1].content)
             if result.code not in (_SUCCESS, _SIZE_LIMIT_EXCEEDED) and result.code not in answers:
                 raise ValueError(f"search: {result}")
-            return [parse_entry(each.content) for each in came if each.tag == SEARCH_ENTRY]
+            found = [parse_entry(each.content) for each in came if each.tag == SEARCH_ENTRY]
+            if result.code == _SIZE_LIMIT_EXCEEDED and len(found) < _ENTRIES:
+                # It found more than its own limit lets it show: another one, whichever that is.
+                found += [Entry(b"", {})] * (_ENTRIES - len(found))
+            return found
 
         return await self._use(self._searching, ask, self._service)
 
@@ -118,7 +122,7 @@ class Directory:
         request = bind_request(name, password.reveal())
 
         async def ask(connection: Connection) -> bool:
-            [answer] = await connection.ask(request, BIND_RESPONSE, PASSWORD_POLICY)
+            answer = await connection.ask_one(request, BIND_RESPONSE, PASSWORD_POLICY)
             result = parse_result(answer.content)
             if result.code in _NO:
                 return False
@@ -219,7 +223,7 @@ class _Kept:
 
 
 async def _log_in(connection: Connection, name: str, password: Secret) -> None:
-    [answer] = await connection.ask(bind_request(name.encode(), password.reveal()), BIND_RESPONSE)
+    answer = await connection.ask_one(bind_request(name.encode(), password.reveal()), BIND_RESPONSE)
     result = parse_result(answer.content)
     if result.code != _SUCCESS:
         raise ValueError(f"the service account is refused: {result}")
