@@ -238,11 +238,11 @@ def routes(config: schema.Config, standing: Mapping[RouteKey, Route] | None = No
     """
     made: dict[RouteKey, Route] = {}
     for each in config.route:
-        ca_file = each.ca_file if each.transport == "smarthost" else None
+        files = (each.ca_file, each.certificate, each.key) if each.transport == "smarthost" else ()
         try:
-            key = (config.hostname, each, None if ca_file is None else ca_file.read_bytes())
+            key = (config.hostname, each, *(None if file is None else file.read_bytes() for file in files))
         except OSError as error:
-            raise ConfigError(f"route {each.name}: ca_file: {ca_file}: {error.strerror}; make it readable") from None
+            raise ConfigError(f"route {each.name}: {error.filename}: {error.strerror}; make it readable") from None
         made[key] = (standing or {}).get(key) or _route(each, config.hostname)
     return made
 
@@ -268,6 +268,8 @@ def _transport(route: schema.Route, hostname: str) -> Transport:
             tls=TlsMode(route.tls),
             verify=route.verify,
             ca_file=route.ca_file,
+            certificate=route.certificate,
+            key=route.key,
             login=route.login,
             password=route.password_secret,
             token=route.token_secret,
@@ -275,7 +277,7 @@ def _transport(route: schema.Route, hostname: str) -> Transport:
             idle_seconds=route.idle.total_seconds(),
         )
     except OSError as error:
-        raise ConfigError(f"route {route.name}: ca_file cannot be used: {error}; give certificates as PEM") from None
+        raise ConfigError(f"route {route.name}: its certificates cannot be used: {error}; give PEM files") from None
 
 
 def open_sockets(config: schema.Config, given: Mapping[str, socket.socket] | None = None) -> list[socket.socket]:

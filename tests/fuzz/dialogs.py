@@ -42,7 +42,7 @@ _BODIES = (
 )
 _COMMANDS = (
     b"EHLO client.example", b"HELO x", b"ehlo [127.0.0.1]", b"NOOP", b"NOOP x", b"RSET", b"VRFY tim", b"EXPN all",
-    b"HELP", b"STARTTLS", b"AUTH PLAIN " + _TOKEN, b"AUTH LOGIN", b"AUTH PLAIN", b"AUTH PLAIN =",
+    b"HELP", b"STARTTLS", b"AUTH PLAIN " + _TOKEN, b"AUTH LOGIN", b"AUTH PLAIN", b"AUTH PLAIN =", b"AUTH EXTERNAL =",
     b"AUTH SCRAM-SHA-256", b"AUTH SCRAM-SHA-256 biwsbj10aW1AZXhhbXBsZS5vcmcscj1hYmM=",
     b"AUTH PLAIN AHRpbUBleGFtcGxlLm9yZwB3cm9uZw==", b"AUTH", b"*", _TOKEN, b"MAIL FROM:<tim@example.org>",
     b"MAIL FROM:<>", b"MAIL FROM: tim@example.org SIZE=100 BODY=8BITMIME", b"MAIL FROM:<tim@example.org> SMTPUTF8",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["send"]
 
 _COLUMNS = ("mechanism", "step", "ok", "reply")
+_KNOWN = tuple(each for each in MECHANISMS if not each.takes_certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def _send_all(
 ) -> Iterator[_Step]:
     """Look what is on offer, then send once with each mechanism; yield every step."""
     offered = yield from _look(target)
-    chosen = wanted or tuple(each for each in MECHANISMS if each.name in offered and not each.takes_token)
+    chosen = wanted or tuple(each for each in _KNOWN if each.name in offered and not each.takes_token)
     if offered and not chosen:
         yield _Step("-", "offer", False, "no mechanism that takes a password; see --mechanism")
     for mechanism in chosen:
@@ -194,7 +195,7 @@ def _mailbox(text: str, option: str) -> Mailbox:
 
 
 def _mechanisms(names: tuple[str, ...]) -> tuple[ClientMechanism, ...]:
-    known = {each.name: each for each in MECHANISMS}
+    known = {each.name: each for each in _KNOWN}
     for name in names:
         if name.upper() not in known:
             raise click.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint="--mechanism")

@@ -56,6 +56,9 @@ def check(config: Config, now: dt.datetime | None = None) -> Findings:
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)
+    for number, route in enumerate(config.route):
+        if isinstance(route, SmarthostRoute):
+            _own_certificate(route, ("route", number), findings, moment)
     check_client_certificates(config, findings, moment)
     check_stores(config, findings, moment)
     return findings
@@ -190,7 +193,7 @@ def _smarthost(route: SmarthostRoute, key: Key, findings: Findings) -> None:
     is_near = is_loopback(route.host)
     if has_secret and not route.login:
         findings.wrong((*key, "login"), "is missing beside a password or token; add the name to log in with")
-    if route.login and not has_secret:
+    if route.login and not has_secret and route.certificate is None:
         findings.wrong((*key, "login"), "has neither password nor token; add password_file")
     if has_secret and route.tls == "none":
         findings.wrong((*key, "tls"), 'would send a secret in clear; write "starttls" or "implicit"')
@@ -220,6 +223,16 @@ def _smarthost(route: SmarthostRoute, key: Key, findings: Findings) -> None:
         # Secrets that a container is given are readable for all that run in it.
         if file is not None and not file.path.is_relative_to("/run/secrets") and file.path.stat().st_mode & 0o007:
             findings.odd((*key, name), f"can be read by everybody on this machine; run: chmod o= {file.path}")
+
+
+def _own_certificate(route: SmarthostRoute, key: Key, findings: Findings, now: dt.datetime) -> None:
+    if route.certificate is None:
+        if route.key is not None:
+            findings.wrong((*key, "key"), "has no certificate; add it")
+        return
+    if route.tls == "none":
+        findings.wrong((*key, "certificate"), 'has no effect without TLS; write tls = "starttls" or "implicit"')
+    _pair(key, route.certificate, route.key, findings, now)
 
 
 def _certificates(config: Config, findings: Findings, now: dt.datetime) -> None:

@@ -94,8 +94,20 @@ class SmarthostRoute(_Route):
         description="Certificates to trust instead of the system's, as PEM.",
         examples=["/etc/gatepost/ca.pem"],
     )
+    certificate: Location | None = Field(
+        default=None,
+        description="Our certificate, for a next hop that wants one, as PEM; where EXTERNAL is offered, it logs us in.",
+        examples=["/etc/gatepost/tls/client.pem"],
+    )
+    key: Location | None = Field(
+        default=None,
+        description="Key of our certificate; in the same file if not given.",
+        examples=["/etc/gatepost/tls/client.key"],
+    )
     login: str = Field(
-        default="", description="Name to log in with; no login if empty.", examples=["gatepost@example.net"]
+        default="",
+        description="Name to log in with; no login if empty, but by certificate.",
+        examples=["gatepost@example.net"],
     )
     password: SecretField | None = Field(
         default=None, description="Password.  Better kept in a file of its own: password_file.", examples=["…"]

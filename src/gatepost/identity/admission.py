@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
+from gatepost.identity.certificates import is_certificate
 from gatepost.identity.store import Account, Credential
 from gatepost.model.peer import Peer
 
@@ -24,7 +25,7 @@ def why_not(account: Account, credential: Credential, peer: Peer, mechanism: str
     return (
         why_not_account(account, now)
         or why_not_credential(credential, peer, mechanism, now)
-        or (_why_not_certificate(peer, now) if mechanism == "EXTERNAL" else "")
+        or (_why_not_certificate(peer, now) if is_certificate(credential) else "")
     )
 
 

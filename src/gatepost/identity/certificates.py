@@ -11,7 +11,7 @@ from gatepost.model.identity import Secret
 from gatepost.model.peer import ClientCertificate
 from gatepost.sasl.prepare import prepare_name
 
-__all__ = ["CERTIFICATE_CREDENTIAL", "Holder", "Naming", "credential_of", "find_holder"]
+__all__ = ["CERTIFICATE_CREDENTIAL", "Holder", "Naming", "credential_of", "find_holder", "is_certificate"]
 
 CERTIFICATE_CREDENTIAL: Final = "certificate"
 """Stands for the id of a credential when the name in a certificate let somebody in; its label is the fingerprint."""
@@ -101,6 +101,11 @@ def _subject_of(certificate: ClientCertificate, naming: Naming, claimed: str) ->
             "", "certificate names others" if claimed else "certificate names several, and none is asked for"
         )
     return _Subject(names.pop())
+
+
+def is_certificate(credential: Credential) -> bool:
+    """Tell whether somebody has *credential* by a client certificate."""
+    return credential.id == CERTIFICATE_CREDENTIAL or CERTIFICATE in credential.verifiers
 
 
 def _prepared(name: str) -> str:

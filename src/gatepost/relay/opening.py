@@ -45,6 +45,7 @@ class NextHop:
         password: for PLAIN, LOGIN, CRAM-MD5 and SCRAM.
         token: access token for XOAUTH2 or OAUTHBEARER.
         timeouts: how long it may take.
+        has_certificate: whether *context* shows a certificate of ours: where EXTERNAL is offered, it logs us in.
     """
 
     host: str
@@ -56,6 +57,7 @@ class NextHop:
     password: Secret | None = None
     token: Secret | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    has_certificate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +157,9 @@ async def _introduce(wire: Wire, next_hop: NextHop) -> Capabilities:
         await _encrypt(wire, next_hop)
         # RFC 3207 §4.2: whatever was learned before TLS is forgotten.
         capabilities = await _ehlo(wire, next_hop)
-    if next_hop.login:
-        credentials = Credentials(next_hop.login, next_hop.password, next_hop.token)
+    has_certificate = next_hop.has_certificate and next_hop.tls is not TlsMode.NONE
+    if next_hop.login or (has_certificate and "EXTERNAL" in capabilities.mechanisms):
+        credentials = Credentials(next_hop.login, next_hop.password, next_hop.token, has_certificate=has_certificate)
         await log_in(wire, capabilities.mechanisms, credentials, next_hop.timeouts.command)
     return capabilities
 

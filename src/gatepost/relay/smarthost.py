@@ -26,15 +26,23 @@ STEP_BY_STEP_SECONDS = 3600.0
 """How long pipelining is not used after the next hop stopped in the middle of a group of commands."""
 
 
-def client_context(*, verify: bool = True, ca_file: Path | None = None) -> ssl.SSLContext:
+def client_context(
+    *,
+    verify: bool = True,
+    ca_file: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> ssl.SSLContext:
     """Make the TLS context of a client: TLS 1.2 at least, certificate and name checked.
 
     Args:
         verify: whether they are; without, anybody on the way can read the mail and the password.
         ca_file: certificates to trust instead of the system's, as PEM.
+        certificate: ours, with its chain, as PEM; None for none.
+        key: of our certificate; it stands in the same file if None.
 
     Raises:
-        OSError: *ca_file* cannot be read, or is no PEM (`ssl.SSLError`).
+        OSError: a file cannot be read, or is no PEM (`ssl.SSLError`).
     """
     context = ssl.create_default_context(cafile=ca_file)
     # RFC 8997 §3: TLS 1.2 is the least.
@@ -42,7 +50,13 @@ def client_context(*, verify: bool = True, ca_file: Path | None = None) -> ssl.S
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
     return context
+
+
+def _no_passphrase() -> bytes:
+    raise ssl.SSLError("the key has a passphrase")
 
 
 class SmartHost:
@@ -56,6 +70,8 @@ class SmartHost:
         tls: how the connection is encrypted.
         verify: whether its certificate must be good and carry its name.
         ca_file: certificates to trust instead of the system's, as PEM.
+        certificate: ours, as PEM; shown to the next hop, and our login where it offers EXTERNAL.
+        key: of our certificate; it stands in the same file if None.
         login: name to log in with; empty for no login.  Never sent without TLS.
         password: for SCRAM-SHA-256, PLAIN, LOGIN and CRAM-MD5.
         token: access token for XOAUTH2 or OAUTHBEARER.
@@ -67,7 +83,7 @@ class SmartHost:
 
     Raises:
         Malformed: *host* or *hostname* is no name.
-        OSError: *ca_file* cannot be read.
+        OSError: *ca_file*, *certificate* or *key* cannot be read.
     """
 
     def __init__(
@@ -80,6 +96,8 @@ class SmartHost:
         tls: TlsMode = TlsMode.STARTTLS,
         verify: bool = True,
         ca_file: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
         login: str = "",
         password: Secret | None = None,
         token: Secret | None = None,
@@ -96,11 +114,14 @@ class SmartHost:
             port,
             ascii_domain(hostname),
             tls,
-            None if tls is TlsMode.NONE else client_context(verify=verify, ca_file=ca_file),
+            None
+            if tls is TlsMode.NONE
+            else client_context(verify=verify, ca_file=ca_file, certificate=certificate, key=key),
             login,
             password,
             token,
             self._timeouts,
+            has_certificate=certificate is not None,
         )
         self._recipients_per_transaction = recipients_per_transaction
         self._pool = Pool(

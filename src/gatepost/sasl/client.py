@@ -66,7 +66,7 @@ class Credentials:
     """What a next hop wants to see.
 
     Args:
-        authcid: login.
+        authcid: login; may be empty for EXTERNAL.
         password: for all that take no token.
         token: access token, for XOAUTH2 and OAUTHBEARER.
         authzid: whom to act as, where the mechanism has it; empty for ourselves.
@@ -263,10 +263,11 @@ def _token(credentials: Credentials) -> bytes:
 
 
 def _external(credentials: Credentials, _nonce: str) -> Conversation:
-    if not credentials.has_certificate or "\0" in credentials.authzid:
-        raise Malformed("a certificate is needed, and an authzid without NUL")
+    name = credentials.authzid or credentials.authcid
+    if not credentials.has_certificate or "\0" in name:
+        raise Malformed("a certificate is needed, and a name without NUL")
     # RFC 4422 §A.1: whom to act as, or nothing for whoever the certificate says.
-    yield Response(credentials.authzid.encode(), may_succeed=True)
+    yield Response(name.encode(), may_succeed=True)
 
 
 def _oauthbearer(credentials: Credentials, _nonce: str) -> Conversation:

@@ -10,6 +10,7 @@ import pytest
 
 from gatepost.identity.admission import CANARY, why_not, why_not_account, why_not_credential
 from gatepost.identity.store import Account, Credential
+from gatepost.model.identity import Secret
 from gatepost.model.peer import ClientCertificate, Peer, TlsFacts
 
 _NOW = 1000.0
@@ -127,20 +128,21 @@ def test_bait_is_an_account_that_holds_canaries_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("certificate", "mechanism", "reason"),
+    ("certificate", "reason"),
     [
-        (ClientCertificate("00", 0, _NOW + 1), "EXTERNAL", ""),
-        (ClientCertificate("00", _NOW, _NOW + 1), "EXTERNAL", ""),
-        (ClientCertificate("00", 0, _NOW), "EXTERNAL", "client certificate expired"),
-        (ClientCertificate("00", _NOW + 1, _NOW + 2), "EXTERNAL", "client certificate not valid yet"),
-        (None, "EXTERNAL", "no client certificate"),
-        (ClientCertificate("00", 0, _NOW), "PLAIN", ""),
-        (None, "PLAIN", ""),
+        (ClientCertificate("00", 0, _NOW + 1), ""),
+        (ClientCertificate("00", _NOW, _NOW + 1), ""),
+        (ClientCertificate("00", 0, _NOW), "client certificate expired"),
+        (ClientCertificate("00", _NOW + 1, _NOW + 2), "client certificate not valid yet"),
+        (None, "no client certificate"),
     ],
 )
 def test_a_certificate_must_be_in_force_when_somebody_logs_in_by_it(
-    certificate: ClientCertificate | None, mechanism: str, reason: str
+    certificate: ClientCertificate | None, reason: str
 ) -> None:
     peer = Peer("192.0.2.7", 1, "devices", TlsFacts("TLSv1.3", "", 256, certificate=certificate))
     account = Account("tim", b"", 4096)
-    assert why_not(account, Credential("certificate"), peer, mechanism, _NOW) == reason
+    by_name = Credential("certificate")
+    itself = Credential("000000000000", verifiers={"CERTIFICATE": Secret(b"00")})
+    assert why_not(account, by_name, peer, "EXTERNAL", _NOW) == why_not(account, itself, peer, "X", _NOW) == reason
+    assert why_not(account, Credential("c1"), peer, "PLAIN", _NOW) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import ssl
 
 import pytest
@@ -167,3 +168,39 @@ def test_what_cannot_be_used_is_told_and_changes_nothing(clients, asking, tmp_pa
 
 def test_nothing_shows_what_was_read():
     assert "secret" not in repr(ClientTrust("clients.pem", b"secret", b"secret"))
+
+
+@pytest.mark.rfc("8446 §4.1.4")
+def test_a_client_that_is_asked_to_begin_again_goes_on_in_the_context_that_counts(asking):
+    """OpenSSL asks the context in which the connection began a second time: it must still be there."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context().wrap_bio(to_client, to_server, server_hostname="mail.example.org")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = to_server.read()
+    ours = asking.asking["devices"].wrap_bio(to_server, to_client, server_side=True)
+    for each in (without_key(hello), hello):
+        to_server.write(each)
+        with pytest.raises(ssl.SSLWantReadError):
+            ours.do_handshake()
+        gc.collect()
+    assert to_client.read().count(HELLO_RETRY_REQUEST) == 1
+    assert ours.context is not asking.asking["devices"]
+
+
+# The random of a HelloRetryRequest: SHA-256 of its name.
+HELLO_RETRY_REQUEST = hashlib.sha256(b"HelloRetryRequest").digest()
+
+
+def without_key(hello: bytes) -> bytes:
+    """Take the one key out of the key_share extension of a ClientHello in one record, and correct all lengths."""
+    start = hello.index(b"\x00\x33\x00\x26\x00\x24")
+    shorter = bytearray(hello[:start] + b"\x00\x33\x00\x02\x00\x00" + hello[start + 6 + 0x24 :])
+    place = 9 + 2 + 32  # record, message, version, random
+    place += 1 + shorter[place]  # session id
+    place += 2 + int.from_bytes(shorter[place : place + 2], "big")  # ciphers
+    place += 1 + shorter[place]  # compression
+    for begin, octets in ((3, 2), (6, 3), (place, 2)):
+        length = int.from_bytes(shorter[begin : begin + octets], "big") - 0x24
+        shorter[begin : begin + octets] = length.to_bytes(octets, "big")
+    return bytes(shorter)

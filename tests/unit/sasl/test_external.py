@@ -52,10 +52,14 @@ def test_what_is_no_name_is_malformed_and_nobody_is_asked(play, tim, name):
     assert play.stores.asked == []
 
 
-@pytest.mark.parametrize("authzid", ["", "tim@example.org"])
-def test_our_client_logs_in_at_our_server(play, tim, authzid):
-    login = client.EXTERNAL.start(client.Credentials("tim@example.org", authzid=authzid, has_certificate=True))
-    assert play.with_client(EXTERNAL, login) == Granted(tim, authzid)
+@pytest.mark.parametrize(
+    ("authcid", "authzid", "said"),
+    [("", "", ""), ("tim@example.org", "", "tim@example.org"), ("x", "Tim@example.org", "Tim@example.org")],
+)
+def test_our_client_logs_in_at_our_server(play, tim, authcid, authzid, said):
+    login = client.EXTERNAL.start(client.Credentials(authcid, authzid=authzid, has_certificate=True))
+    assert login.initial == said.encode()
+    assert play.with_client(EXTERNAL, login) == Granted(tim, said.lower())
     assert login.succeed() is False
 
 
@@ -66,6 +70,10 @@ def test_our_client_takes_it_only_with_a_certificate_and_then_before_all_others(
     assert client.choose(offered, with_one) is client.EXTERNAL
     assert client.choose(offered, without) is client.SCRAM_SHA_256
     assert client.choose(["EXTERNAL"], without) is None
-    for credentials in (without, client.Credentials("tim", authzid="ti\0m", has_certificate=True)):
+    nul = (
+        client.Credentials("ti\0m", has_certificate=True),
+        client.Credentials("", authzid="\0", has_certificate=True),
+    )
+    for credentials in (without, *nul):
         with pytest.raises(Malformed):
             client.EXTERNAL.start(credentials)

@@ -26,8 +26,6 @@ CHANNEL = bytes(range(32))
 CREDENTIALS = client.Credentials(
     NAME, Secret(PASSWORD.encode()), Secret(TOKEN.encode()), binding=("tls-exporter", CHANNEL), has_certificate=True
 )
-# Where the proof is the connection's, and a name is all that is said.
-NAMED = dataclasses.replace(CREDENTIALS, authzid=NAME)
 
 # Stores keep nothing between examples but what they were told before the first.
 several_examples = settings(
@@ -201,7 +199,7 @@ def test_no_exchange_with_a_changed_line_is_granted(ready, name, change):
 
 def play_changed(ready, name, kind, change):
     mechanism = next(each for each in client.MECHANISMS if each.name == name)
-    login = mechanism.start(NAMED if name == "EXTERNAL" else CREDENTIALS, "a.nonce.of.the.client")
+    login = mechanism.start(CREDENTIALS, "a.nonce.of.the.client")
     wire = kind(login, change)
     try:
         outcome = ready.with_responder(MECHANISMS[name], wire.initial(), wire.respond)
