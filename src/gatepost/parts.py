@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gatepost.errors import ConfigError
 from gatepost.identity.authority import Authority
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
+from gatepost.identity.renewal import Renewals
 from gatepost.identity.retirement import Retirement, Warn
 from gatepost.identity.stores.sqlite import is_current
 from gatepost.identity.verifiers import Argon2
@@ -96,20 +97,23 @@ def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) ->
     """
     auth = config.auth
     tokens = token_verifier(config, keys, clock, emit)
+    pool = HashingPool(queue_limit=auth.hashing_queue)
+    argon2 = Argon2(memory_bytes=auth.argon2.memory_bytes, passes=auth.argon2.passes, lanes=auth.argon2.lanes)
     return Authority(
         open_stores(config, keys, clock, emit),
         Passwords(
-            HashingPool(queue_limit=auth.hashing_queue),
+            pool,
             PasswordMemory(keys, clock, auth.cache_time.total_seconds(), auth.cache_entries),
         ),
         keys,
         clock,
         {each.name: _mechanisms(each, auth) for each in config.listener},
         iterations=auth.scram_iterations,
-        argon2=Argon2(memory_bytes=auth.argon2.memory_bytes, passes=auth.argon2.passes, lanes=auth.argon2.lanes),
+        argon2=argon2,
         tokens=tokens,
         emit=emit,
         naming={each.name: each.client_identity for each in config.listener},
+        renewals=Renewals(pool, keys, auth.mechanisms, auth.scram_iterations, argon2, emit),
     )
 
 

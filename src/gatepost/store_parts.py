@@ -10,6 +10,7 @@ from gatepost.errors import ConfigError
 from gatepost.identity.store import Account, Credential, Store
 from gatepost.identity.stores.file import FileStore
 from gatepost.identity.stores.sqlite import SqliteStore
+from gatepost.identity.verifiers import Argon2
 from gatepost.model.clock import Clock
 from gatepost.model.identity import parse_sender_pattern
 from gatepost.observe.emit import Emitter
@@ -36,7 +37,9 @@ def open_stores(config: Config, keys: Keys, clock: Clock, emit: Emitter) -> list
 def _open(store: schema.Store, name: str, config: Config, keys: Keys, clock: Clock, emit: Emitter) -> Store:
     # Each kind is loaded only where it is configured.
     if store.type == "sqlite":
-        return SqliteStore(store.path, name)
+        hashing = config.auth.argon2
+        cost = Argon2(memory_bytes=hashing.memory_bytes, passes=hashing.passes, lanes=hashing.lanes)
+        return SqliteStore(store.path, name, cost)
     if store.type == "passwd-file":
         from gatepost.identity.stores.passwd_file import PasswdFile
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.cli.account_import import import_
 from gatepost.cli.lockout import failures, unlock
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import print_row, print_rows, remark
@@ -39,7 +40,7 @@ def account() -> None:
     """Say who may log in, and as whom they may write."""
 
 
-for _verb in (failures, unlock):
+for _verb in (import_, failures, unlock):
     account.add_command(_verb)
 
 

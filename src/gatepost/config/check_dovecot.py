@@ -39,6 +39,8 @@ def check_dovecot(config: Config, store: DovecotStore, number: int, findings: Fi
             )
         if config.oauth.issuers:
             findings.wrong(key, "has no userdb_socket: it cannot say whose a token is; add it")
+        if any("EXTERNAL" in (each.mechanisms or ()) for each in config.listener):
+            findings.odd(key, "has no userdb_socket: it cannot say whose a name in a client certificate is; add it")
     if len(config.store) > 1 and store.timeout > config.auth.failure_delay:
         findings.odd(
             (*key, "timeout"),

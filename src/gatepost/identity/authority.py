@@ -8,6 +8,7 @@ only (`LoginAttempt.reason`, `LoginAttempt.doomed`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ from gatepost.identity.certificates import CERTIFICATE_CREDENTIAL, Holder, Namin
 from gatepost.identity.decoys import DECOY, Decoys
 from gatepost.identity.offer import Offer
 from gatepost.identity.passwords import Passwords
+from gatepost.identity.renewal import Renewals
 from gatepost.identity.sealing import Sealer
 from gatepost.identity.secret import is_mistyped
 from gatepost.identity.store import HMAC_MD5, Account, Credential, Store
@@ -60,6 +62,7 @@ class Authority:
         tokens: judges access tokens; None where no issuer is configured.
         emit: hears that a store is away, and that it is back.
         naming: what of a client certificate names its account, by name of the listener; nothing, if not given.
+        renewals: make verifiers anew that are not as they would be made today; None leaves them.
     """
 
     def __init__(
@@ -75,8 +78,10 @@ class Authority:
         tokens: Tokens | None = None,
         emit: Callable[[Event], None] | None = None,
         naming: Mapping[str, Naming] | None = None,
+        renewals: Renewals | None = None,
     ) -> None:
         self.passwords = passwords
+        self.renewals = renewals
         self.clock = clock
         self.tokens = tokens
         self.sealer = Sealer(keys)
@@ -161,6 +166,8 @@ class Authority:
         self.beside.close()
         if self.tokens is not None:
             self.tokens.close()
+        if self.renewals is not None:
+            self.renewals.close()
         self._stores.close()
 
     async def find(self, login: str) -> Account | None:
@@ -209,6 +216,7 @@ class LoginAttempt:
         "_authority",
         "_mechanism",
         "_peer",
+        "_renew",
         "authcid",
         "canary",
         "doomed",
@@ -222,6 +230,7 @@ class LoginAttempt:
         self._authority = authority
         self._peer = peer
         self._mechanism = mechanism
+        self._renew: Callable[[], None] | None = None
         self.authcid = ""
         self.reason = ""
         self.doomed = ""
@@ -254,6 +263,9 @@ class LoginAttempt:
         else:
             self.reason = ""
             self.identity = account.identity(credential)
+            renewals = self._authority.renewals
+            if renewals is not None and found.keeper is not None and renewals.is_due(account, credential):
+                self._renew = functools.partial(renewals.ask, found.keeper, account, credential, password)
             return self.identity
         return None
 
@@ -345,6 +357,8 @@ class LoginAttempt:
             # A store may know whoever has proved this name by another one.
             if not acting_as or acting_as not in (self.identity.account, self.authcid):
                 self.reason = "may not act as another login"
+        if not self.reason and self._renew is not None:
+            self._renew()
         return None if self.reason else self.identity
 
     def _note(self, found: Found) -> Found:

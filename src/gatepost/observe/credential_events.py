@@ -7,7 +7,7 @@ from typing import ClassVar
 from gatepost.model.value import value
 from gatepost.observe.event import Event, Level
 
-__all__ = ["CredentialExpiring", "CredentialRetired"]
+__all__ = ["CredentialExpiring", "CredentialRenewed", "CredentialRetired"]
 
 
 @value(frozen=True, slots=True)
@@ -44,3 +44,16 @@ class CredentialRetired(Event):
     label: str
     successor: str
     reason: str
+
+
+@value(frozen=True, slots=True)
+class CredentialRenewed(Event):
+    """What is kept of a secret was made anew at a login: *scheme* is what was there, *verifiers* are there now."""
+
+    name: ClassVar[str] = "credential renewed"
+    audited: ClassVar[bool] = True
+    login: str
+    credential: str
+    label: str
+    scheme: str
+    verifiers: tuple[str, ...]

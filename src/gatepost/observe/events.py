@@ -7,7 +7,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── ConfigReloaded, ReloadRefused
     ├── ConnectionRefused, HandshakeFailed, SessionOpened, SessionRevoked, SessionClosed
     ├── LoginSucceeded, LoginFailed, LoginsLocked, CanaryTouched
-    ├── CredentialExpiring, CredentialRetired
+    ├── CredentialExpiring, CredentialRenewed, CredentialRetired
     ├── CommandRefused, SessionFailed
     ├── MessageAccepted, MessageRefused
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from gatepost.model.value import value
-from gatepost.observe.credential_events import CredentialExpiring, CredentialRetired
+from gatepost.observe.credential_events import CredentialExpiring, CredentialRenewed, CredentialRetired
 from gatepost.observe.event import Event, Level
 from gatepost.observe.node_events import (
     AuditResumed,
@@ -70,6 +70,7 @@ __all__ = [
     "ConfigReloaded",
     "ConnectionRefused",
     "CredentialExpiring",
+    "CredentialRenewed",
     "CredentialRetired",
     "Event",
     "HandshakeFailed",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from gatepost.errors import StoreUnavailable
+from gatepost.identity.renewal import RenewingStore
 from gatepost.identity.store import Account, CertificateStore, Credential, PasswordStore, Store
 from gatepost.model.identity import Secret
 from gatepost.model.peer import Peer
@@ -26,12 +27,14 @@ class Found(NamedTuple):
         doubt: which stores are away; empty if none is.
         is_checked: whether the store has checked the password itself.
         opened: the credential that the password opened then; None is a no.
+        keeper: the store that knows the name, if it can make verifiers anew.
     """
 
     account: Account | None
     doubt: str = ""
     is_checked: bool = False
     opened: Credential | None = None
+    keeper: RenewingStore | None = None
 
 
 class StoresInOrder:
@@ -46,6 +49,7 @@ class StoresInOrder:
         self._stores = tuple(stores)
         # Asked once: of a protocol it takes longer than to look a name up.
         self._checking = {number: each for number, each in enumerate(stores) if isinstance(each, PasswordStore)}
+        self._renewing = {number: each for number, each in enumerate(stores) if isinstance(each, RenewingStore)}
         self._emit = emit
         self._away: dict[int, str] = {}
 
@@ -99,7 +103,8 @@ class StoresInOrder:
                     found = Found(checked.account, "", True, checked.credential) if checked is not None else None
                 else:
                     account = await store.find(login)
-                    found = Found(account) if account is not None else None
+                    keeper = self._renewing.get(number)
+                    found = Found(account, "", False, None, keeper) if account is not None else None
             except StoreUnavailable as error:
                 self.is_away(number, error)
                 if not number:

@@ -62,7 +62,9 @@ class PasswdFile:
             try:
                 text = line.removesuffix(b"\r").decode()
                 if text.strip() and not text.startswith("#"):
-                    self._line(text, accounts, likenesses, weak, number)
+                    scheme = self.take(text, accounts, likenesses)
+                    if scheme in WEAK:
+                        weak.append(f"{number}: {scheme}")
             except UnicodeDecodeError:
                 raise ValueError(f"{number}: is not UTF-8; save it as UTF-8") from None
             except (ValueError, Malformed) as error:
@@ -70,9 +72,12 @@ class PasswdFile:
         self.weak = weak
         return Contents(accounts, likenesses)
 
-    def _line(
-        self, text: str, accounts: dict[str, Account], likenesses: dict[str, str], weak: list[str], number: int
-    ) -> None:
+    def take(self, text: str, accounts: dict[str, Account], likenesses: dict[str, str]) -> str:
+        """Read a line, and add what it says to the others; return the scheme of its hash, empty if it has none.
+
+        Raises:
+            ValueError: what is wrong; it never shows a hash.
+        """
         fields = text.split(":", 7)
         if len(fields) < 2:
             raise ValueError("has no colon; write login:{SCHEME}hash")
@@ -94,6 +99,7 @@ class PasswdFile:
         else:
             account = known
         password = fields[1]
+        scheme = ""
         is_locked = password.startswith(_LOCKED) and known is None
         if is_locked:
             account = replace(account, is_active=False, state_reason=account.state_reason or "locked in the file")
@@ -101,11 +107,10 @@ class PasswdFile:
             account, likeness, scheme = self._add(account, password, extras)
             if likeness:
                 likenesses.setdefault(login, likeness)
-            if scheme in WEAK:
-                weak.append(f"{number}: {scheme}")
         elif known is not None:
             raise ValueError("the login has a line already")
         accounts[login] = account
+        return scheme
 
     def _add(self, account: Account, password: str, extras: ExtraFields) -> tuple[Account, str, str]:
         """Add the credential of a line; return the likeness of its hash, if nothing better is kept, and its scheme."""

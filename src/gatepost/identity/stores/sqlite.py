@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gatepost.errors import StoreUnavailable
+from gatepost.identity.kept_hash import ARGON2ID_TAIL, argon2id_head, held, likeness_of
+from gatepost.identity.renewal import Renewal
 from gatepost.identity.store import (
     ARGON2ID,
+    HASH,
     MECHANISM_SCHEMES,
     SCRAM_SHA_256,
     Account,
@@ -30,6 +33,7 @@ from gatepost.identity.store import (
     Work,
     certificate_id,
 )
+from gatepost.identity.verifiers import Argon2
 from gatepost.model.identity import Secret, SenderPattern, parse_sender_pattern
 
 __all__ = [
@@ -88,13 +92,17 @@ _THERE: Final = """
 _OBSTACLES: Final = "SELECT a.login, c.id, c.label" + _LACKING + _THERE
 
 _WORK: Final = """
-    SELECT pbkdf2, argon2, count(*) FROM (
-        SELECT max(scram AND NOT argon2id) AS pbkdf2, max(argon2id) AS argon2 FROM (
-            SELECT c.account_id, max(v.scheme = :scram) AS scram, max(v.scheme = :argon2id) AS argon2id
+    SELECT pbkdf2, argon2, other, count(*) FROM (
+        SELECT max(scram AND NOT argon2id) AS pbkdf2, max(argon2id) AS argon2,
+               max(CASE WHEN NOT scram AND NOT argon2id THEN likeness END) AS other FROM (
+            SELECT c.account_id, max(v.scheme = :scram) AS scram,
+                   max(v.scheme = :argon2id AND substr(v.value, 1, :length) = :head) AS argon2id,
+                   max(CASE WHEN v.scheme = :hash THEN substr(v.value, 1, instr(v.value, x'0a') - 1)
+                            WHEN v.scheme = :argon2id THEN substr(v.value, 1, length(v.value) - :tail) END) AS likeness
             FROM credentials AS c JOIN verifiers AS v ON v.credential_id = c.id
             WHERE v.scheme <> 'CERTIFICATE' GROUP BY c.id)
         GROUP BY account_id)
-    GROUP BY pbkdf2, argon2"""
+    GROUP BY pbkdf2, argon2, other"""
 
 
 class _Held(StoreUnavailable):
@@ -102,11 +110,18 @@ class _Held(StoreUnavailable):
 
 
 class SqliteStore:
-    """The accounts database at *path*.  It is opened when first asked, and again after it was away or replaced."""
+    """The accounts database at *path*.  It is opened when first asked, and again after it was away or replaced.
 
-    def __init__(self, path: Path, name: str = "sqlite") -> None:
+    Args:
+        path: of the database.
+        name: of the store.
+        argon2: what an argon2id hash costs that is made today; None takes all for such.
+    """
+
+    def __init__(self, path: Path, name: str = "sqlite", argon2: Argon2 | None = None) -> None:
         self.name = name
         self._path = path
+        self._head = argon2id_head(argon2) if argon2 is not None else b""
         self._connection: sqlite3.Connection | None = None
         self._inode = (0, 0)
         self._openings = 0
@@ -130,7 +145,7 @@ class SqliteStore:
                 if row is None:
                     return None
                 rows = connection.execute(_CREDENTIALS, (row[0], CREDENTIAL_LIMIT)).fetchall()
-                account = self._accounts[login] = _account(row, rows)
+                account = self._accounts[login] = _account(row, rows, self._head)
             return account
 
     async def holder(self, fingerprint: str) -> str | None:
@@ -147,9 +162,15 @@ class SqliteStore:
     async def survey(self, now: float) -> Survey:
         """Look at all accounts, in a thread and with a connection of its own."""
         state = await self._state()
-        survey = await asyncio.to_thread(_survey, self._path, now)
+        survey = await asyncio.to_thread(_survey, self._path, now, self._head)
         self._surveyed = state
         return survey
+
+    async def renew(self, renewal: Renewal) -> bool:
+        """Write *renewal* down, in a thread; tell whether it was."""
+        from gatepost.identity.stores.sqlite_renewal import renew
+
+        return await asyncio.to_thread(renew, self._path, renewal, self._head)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -278,8 +299,9 @@ def _open(path: Path, patience: float = _PATIENCE) -> sqlite3.Connection:
     return connection
 
 
-def _survey(path: Path, now: float) -> Survey:
-    values = {"now": now, "scram": SCRAM_SHA_256, "argon2id": ARGON2ID}
+def _survey(path: Path, now: float, head: bytes) -> Survey:
+    values = {"now": now, "scram": SCRAM_SHA_256, "argon2id": ARGON2ID, "hash": HASH, "tail": ARGON2ID_TAIL}
+    values |= {"head": head, "length": len(head)}
     try:
         with contextlib.closing(_open(path)) as connection:
             connection.execute("BEGIN")
@@ -289,7 +311,10 @@ def _survey(path: Path, now: float) -> Survey:
                 lacking[scheme] = frozenset(_texts(text) for (text,) in rows)
             iterations = dict(connection.execute("SELECT iterations, count(*) FROM accounts GROUP BY iterations"))
             rows = connection.execute(_WORK, values)
-            work = {Work(bool(pbkdf2), bool(argon2)): count for pbkdf2, argon2, count in rows}
+            work = {
+                Work(bool(pbkdf2), bool(argon2), likeness_of(other) if other else ""): count
+                for pbkdf2, argon2, other, count in rows
+            }
             expiry = "SELECT min(expires) FROM credentials WHERE revoked IS NULL AND expires > :now"
             (next_expiry,) = connection.execute(expiry, values).fetchone()
     except sqlite3.Error as error:
@@ -303,14 +328,15 @@ def _foreign(path: Path, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"{path}: holds what gatepost did not write: {error}")
 
 
-def _account(row: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Account:
+def _account(row: Sequence[Any], rows: Sequence[Sequence[Any]], head: bytes) -> Account:
     verifiers: dict[str, dict[str, Secret]] = {}
     facts: dict[str, Sequence[Any]] = {}
     for each in rows:
         facts[each[0]] = each
-        held = verifiers.setdefault(each[0], {})
+        those = verifiers.setdefault(each[0], {})
         if each[13] is not None:
-            held[each[13]] = Secret(each[14])
+            scheme, verifier = held(each[13], each[14], head)
+            those[scheme] = verifier
     return Account(
         login=row[1],
         salt=row[8],
