@@ -47,7 +47,7 @@ __all__ = ["RealClock", "Worker"]
 _log = logging.getLogger("gatepost.app")
 
 _TURN = 0.02  # how often is looked whether those who are waited for have ended
-_LATE = 0.2  # a turn that took so long was not of our making
+_LATE, _RECOVERY = 0.2, 1.0  # a turn that took so long was not of our making; so long others may feel it
 _RETIREMENT = 30.0  # for deliveries that began on a route that is no more, or changed
 
 
@@ -361,15 +361,16 @@ class Worker:
         for listener in self.listeners:
             listener.service.is_draining = True
             listener.service.turns_away = not self._leaves_sockets
-        sessions = self.sessions
+        sessions, held_up = self.sessions, float("-inf")
         while True:
             began = self.clock.monotonic()
             await asyncio.sleep(_TURN)
-            # Held up ourselves, we have yet to read what came meanwhile: then nobody counts as idle.
-            is_late = self.clock.monotonic() - began > _LATE
+            now = self.clock.monotonic()
+            # Held up ourselves, we have yet to read what came meanwhile, and clients have to say it: nobody is idle.
+            held_up = now if now - began > _LATE else held_up
             for session in list(sessions):
                 session.service.is_draining = True
-                if not is_late:
+                if now - held_up >= _RECOVERY:
                     session.dismiss()
             is_quiet = all(session.is_leaving for session in sessions)
             if self._leaves_sockets:
