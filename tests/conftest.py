@@ -8,8 +8,15 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 
 from servers import Authority
+
+# The same examples each time, and no judgement of how fast a machine is: only a fault may fail a test.  With
+# `--hypothesis-profile explore` pytest tries others.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("same")
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

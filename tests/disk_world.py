@@ -60,7 +60,7 @@ class World:
     def fill(self, fill: Callable[[int], None], leave: int) -> None:
         """Let somebody fill the disk, and wait until the server has noticed: it asks ten times a second."""
         fill(leave)
-        wait_for("the server to notice", lambda: self.send(f"before-{len(self.accepted)}") == FULL, seconds=5)
+        wait_for("the server to notice", lambda: self.send(f"before-{len(self.accepted)}") == FULL)
 
     def send_all(self, name: str, count: int) -> None:
         for number in range(count):
@@ -68,7 +68,7 @@ class World:
 
     def wait_for_all(self) -> None:
         """Wait until everything that got its 250 has arrived, and nothing else came or came twice."""
-        wait_for("all mail", lambda: len(self.hop.marks) >= len(self.accepted), seconds=45)
+        wait_for("all mail", lambda: len(self.hop.marks) >= len(self.accepted))
         assert self.hop.marks == Counter(self.accepted)
 
     def check_alive(self, refusal: str = FULL) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from servers import free_ports
+
 __all__ = ["LoginService"]
 
 
@@ -30,8 +32,9 @@ class LoginService:
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def start(self, context: ssl.SSLContext | None = None) -> None:
+        if not self.port:
+            [self.port] = free_ports(1)  # nobody takes it while the service is away
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=context)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         assert self._server is not None

@@ -37,7 +37,7 @@ class Mailer:
         Raises:
             OSError: the server is away.
         """
-        with smtplib.SMTP_SSL("localhost", self.port, context=self.context, timeout=20) as client:
+        with smtplib.SMTP_SSL("localhost", self.port, context=self.context, timeout=60) as client:
             client.login(LOGIN, SECRET)
             code, text = client.mail(LOGIN, [] if declared is None else [f"SIZE={declared}"])
             if code != 250:

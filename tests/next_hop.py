@@ -22,6 +22,7 @@ from typing import Self
 import scramp
 
 from next_hop_logins import Logins
+from servers import free_ports
 
 __all__ = ["ALL_EXTENSIONS", "Act", "FakeNextHop", "Mail", "babble", "cut", "late", "say", "silent"]
 
@@ -175,7 +176,8 @@ class FakeNextHop:
         return [mail for mail in self.mails if mail.is_accepted]
 
     async def start(self, port: int = 0) -> None:
-        """Listen."""
+        """Listen; on a port that nobody takes while the next hop is away, unless one is named."""
+        [port] = [port] if port else free_ports(1)
         context = self.context if self.tls == "implicit" else None
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=context, limit=2**16)
 

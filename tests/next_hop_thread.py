@@ -45,11 +45,11 @@ class ThreadedNextHop:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.hop.start(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.hop.start(), self._loop).result(60)
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.hop.close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.hop.close(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

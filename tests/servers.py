@@ -1,10 +1,12 @@
 """Real servers for tests: ``gatepost serve`` as its users start it, and a private Postfix as its next hop.
 
-Each runs on 127.0.0.1 on ports that were free a moment ago, in a folder of its own, and is ended by its process id.
+Each runs on 127.0.0.1 on ports that are kept free for it, in a folder of its own, and is ended by its process id.
 """
 
 from __future__ import annotations
 
+import atexit
+import collections
 import contextlib
 import json
 import os
@@ -25,16 +27,37 @@ import trustme
 
 __all__ = ["Authority", "Gatepost", "Postfix", "free_ports", "wait_for"]
 
-PATIENCE = 30.0
+# How long is waited for what comes at once, unless the machine is busy, or something is broken.
+PATIENCE = 90.0
+_PORTS_KEPT = 200
+
+
+_kept: collections.deque[socket.socket] = collections.deque()
 
 
 def free_ports(count: int) -> list[int]:
-    """Return *count* ports of 127.0.0.1 that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Return *count* ports of 127.0.0.1 that nobody listens on, and that the system gives to nobody who takes any.
+
+    They are kept by sockets that are bound and do not listen: a server that sets SO_REUSEADDR, as all do, can listen
+    beside them, and who connects meanwhile is refused.  The oldest are let go.
+    """
+    ports = []
+    for _ in range(count):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        ports.append(sock.getsockname()[1])
+        _kept.append(sock)
+    _let_go(_PORTS_KEPT)
+    return ports
+
+
+def _let_go(leave: int) -> None:
+    while len(_kept) > leave:
+        _kept.popleft().close()
+
+
+atexit.register(_let_go, 0)
 
 
 def wait_for(what: str, condition: Any, *, seconds: float = PATIENCE) -> Any:
@@ -157,7 +180,7 @@ key = "{self.authority.key}"
             input="" if secret is None else secret,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
             env={**os.environ, **self.environment},
         )
@@ -365,7 +388,7 @@ class Postfix:
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
-                timeout=60,
+                timeout=120,
                 check=False,
             )
         if done.returncode:

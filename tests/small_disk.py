@@ -131,6 +131,6 @@ def in_a_namespace(test_file: str, config: Path) -> subprocess.CompletedProcess[
         env={**os.environ, _INSIDE: "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1500,
         check=False,
     )

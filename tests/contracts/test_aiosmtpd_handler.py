@@ -72,7 +72,7 @@ async def serve(service: Service, handler: Any, talk: Any) -> None:
     port = server.sockets[0].getsockname()[1]
 
     def run() -> None:
-        with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
             talk(client)
 
     async with server:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
+import itertools
+import json
 import os
 import random
 import signal
@@ -32,8 +35,6 @@ from servers import Authority, Gatepost, accepts, free_ports, wait_for  # noqa: 
 
 LOGIN = "tim@example.org"
 KINDS = ("tree", "parent", "worker", "worker")
-IN_FLIGHT_SECONDS = 2.0
-"""How long before a death a message may have arrived at the next hop, and still not be settled."""
 
 
 @dataclass
@@ -43,13 +44,19 @@ class Report:
     Attributes:
         accepted: marks of messages that got their 250.
         arrivals: when each mark arrived, in order.
-        deaths: when something was killed, and what.
+        names: the id under which each was kept.
+        settled: when the log says that a message, by its id, was delivered, and that was written down.
+        deaths: when something was killed (after the first time, before the second), and what.
+        downs: when the next hop went down, and took replies along.
         held: messages that were put on hold because they were in flight at several crashes.
     """
 
     accepted: set[str] = field(default_factory=set)
     arrivals: dict[str, list[float]] = field(default_factory=dict)
-    deaths: list[tuple[float, str]] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    settled: dict[str, list[float]] = field(default_factory=dict)
+    deaths: list[tuple[float, float, str]] = field(default_factory=list)
+    downs: list[float] = field(default_factory=list)
     held: int = 0
 
     @property
@@ -64,18 +71,20 @@ class Report:
 
     @property
     def twice_without_need(self) -> list[str]:
-        """Those of them that were not in flight when something died."""
+        """Those of them that came again though it was written down that they had arrived, or though nothing died."""
+        ends = [(began, ended) for began, ended, _ in self.deaths] + [(down, down) for down in self.downs]
         return sorted(
             mark
             for mark, times in self.twice.items()
-            if not all(
-                any(moment - 0.01 <= death <= moment + IN_FLIGHT_SECONDS for death, _ in self.deaths)
-                for moment in times[:-1]
+            if any(settled < times[-1] for settled in self.settled.get(self.names[mark], ()))
+            or not all(
+                any(began <= again and ended >= once for began, ended in ends)
+                for once, again in itertools.pairwise(times)
             )
         )
 
     def __str__(self) -> str:
-        kinds = Counter(kind for _, kind in self.deaths)
+        kinds = Counter(kind for _, _, kind in self.deaths)
         return (
             f"{len(self.deaths)} kills ({', '.join(f'{number} {kind}' for kind, number in sorted(kinds.items()))}); "
             f"{len(self.accepted)} messages got their 250, {len(self.arrivals)} arrived, {len(self.lost)} lost; "
@@ -178,15 +187,17 @@ messages_per_minute = 0
         if kind == "worker":
             workers = self._children()
             if workers:
+                began = time.time()
                 os.kill(self.chance.choice(workers), signal.SIGKILL)
-                self.report.deaths.append((time.time(), kind))
+                self.report.deaths.append((began, time.time(), kind))
             return
+        began = time.time()
         if kind == "tree":
             self._kill_tree()
         else:
             self.server.process.kill()
-        self.report.deaths.append((time.time(), kind))
         self.server.process.wait()
+        self.report.deaths.append((began, time.time(), kind))
         # The log is read for "ready", and must be that of the new one.
         self.server.log.rename(self.server.log.with_name(f"serve-{len(self.report.deaths)}.log"))
         self.server.start()
@@ -232,8 +243,20 @@ messages_per_minute = 0
         for path in self.folder.glob("s[0-9]*.out"):
             self.report.accepted.update(path.read_text().split())
         for line in (self.folder / "sink.out").read_text().splitlines():
-            moment, mark = line.split()
+            moment, *message = line.split()
+            if not message:
+                self.report.downs.append(float(moment))
+                continue
+            mark, name = message
+            self.report.names[mark] = name
             self.report.arrivals.setdefault(mark, []).append(float(moment))
+        for path in self.server.folder.glob("serve*.log"):
+            for line in path.read_bytes().splitlines():
+                # The end of a line may be missing where somebody was killed.
+                if b'"event":"delivered"' in line and line.endswith(b"}"):
+                    told = json.loads(line)
+                    moment = dt.datetime.fromisoformat(told["time"]).timestamp()
+                    self.report.settled.setdefault(told["message"], []).append(moment)
         trouble = (self.folder / "sink.err").read_text()
         if trouble:
             raise RuntimeError(f"the sink: {trouble}")

@@ -28,7 +28,7 @@ def main() -> None:
     number = 0
     while True:
         try:
-            with smtplib.SMTP("localhost", int(port), timeout=30) as client:
+            with smtplib.SMTP("localhost", int(port), timeout=60) as client:
                 client.starttls(context=context)
                 client.login(login, secret)
                 for _ in range(chance.randint(1, 40)):

@@ -1,15 +1,19 @@
-"""A next hop that goes up and down, and notes the mark of each message it took: ``time mark`` a line.
+"""A next hop that goes up and down, and notes each message it took: ``time mark id``, a line for each.
 
-Usage: sink.py PORT.  SIGUSR1 takes it down, with all its connections; SIGUSR2 brings it up again.
+Usage: sink.py PORT.  SIGUSR1 takes it down, with all its connections, and is noted as ``time``; SIGUSR2 brings it up
+again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
+
+_ID = re.compile(rb"\sid ([^\s;]+)")
 
 
 class Connection(asyncio.Protocol):
@@ -42,8 +46,10 @@ class Connection(asyncio.Protocol):
                 self.in_data = False
                 mark = content.split(b"X-Mark: ", 1)[1].split(b"\r\n", 1)[0]
                 assert content.endswith(b"end of " + mark + b"\r\n"), "a message arrived that is not whole"
+                found = _ID.search(content)
+                assert found is not None, "a message arrived without our Received field"
                 # Before the reply: what we said yes to is noted, whatever becomes of us.
-                os.write(1, b"%f %s\n" % (time.time(), mark))
+                os.write(1, b"%f %s %s\n" % (time.time(), mark, found[1]))
                 self.transport.write(b"250 2.0.0 ok\r\n")
                 continue
             end = self.buffer.find(b"\n")
@@ -80,6 +86,7 @@ async def main() -> None:
         elif not is_up and server is not None:
             server.close()
             server = None
+            os.write(1, b"%f\n" % time.time())
             for each in list(open_ones):
                 each.transport.abort()
 

@@ -107,7 +107,7 @@ class _Line:
 def play(dialog: Dialog, address: tuple[str, int], context: ssl.SSLContext, hostname: str) -> None:
     """Hold the conversation with the server at *address*."""
     with contextlib.ExitStack() as sockets:
-        sock: socket.socket = sockets.enter_context(socket.create_connection(address, timeout=20))
+        sock: socket.socket = sockets.enter_context(socket.create_connection(address, timeout=60))
         if dialog.is_implicit:
             sock = sockets.enter_context(context.wrap_socket(sock, server_hostname=hostname))
         line = _Line(sock)

@@ -103,13 +103,13 @@ class Fuzz:
         self._troubles: list[str] = []
         self._next = 0
 
-    def run(self, loop: str, seconds: float, only: int | None = None) -> Report:
-        """Go on for so long on that event loop, or play dialog *only*.  Raises `Failure`."""
+    def run(self, loop: str, seconds: float, only: int | None = None, least: int = 0) -> Report:
+        """Go on for so long on that loop, and for at least so many dialogs, or play *only* one.  Raises `Failure`."""
         with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-            runner.run(self._run(seconds, only))
+            runner.run(self._run(seconds, only, least))
         return self.report
 
-    async def _run(self, seconds: float, only: int | None) -> None:
+    async def _run(self, seconds: float, only: int | None, least: int) -> None:
         asyncio.get_running_loop().set_exception_handler(self._note)
         state = self._folder / "state"
         make_accounts(state, {LOGIN: SECRET})
@@ -126,7 +126,7 @@ class Fuzz:
             await self._all(lambda: self._next >= _WARM_UP and time.monotonic() > warm)
             await self._rest(None)  # to weigh takes memory, too, the first time
             self.report.before = await self._rest(None)
-            await self._all(lambda: time.monotonic() > deadline)
+            await self._all(lambda: self._next >= least and time.monotonic() > deadline)
             self.report.after = await self._rest(self.report.before)
             self.report.plays = self._player.plays
 
@@ -187,7 +187,7 @@ class Fuzz:
     async def _rest(self, before: Weight | None) -> Weight:
         """Wait until nothing is going on, and weigh.  Raises `Failure` if that is more than *before*."""
         worker = self._server.worker
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             weight = weigh()
             is_quiet = not worker.sessions and not worker.spool.count()

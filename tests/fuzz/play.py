@@ -42,7 +42,7 @@ class Player:
         self._context = authority.client_context()
         self._facts = _tls_facts(authority)
         self._has_chunking = False
-        self.patience = 10.0
+        self.patience = 60.0
         self.plays = 0
 
     async def look_around(self) -> None:

@@ -18,7 +18,7 @@ class Client:
         self.reader = reader
         self.writer = writer
 
-    async def reply(self, seconds: float = 20) -> str:
+    async def reply(self, seconds: float = 60) -> str:
         """Return the next reply, lines joined by spaces; empty when the server hung up."""
         lines: list[str] = []
         async with asyncio.timeout(seconds):
@@ -45,7 +45,7 @@ class Client:
         """Hang up."""
         self.writer.close()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await self.writer.wait_closed()
         except (OSError, TimeoutError):
             pass

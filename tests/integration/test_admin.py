@@ -36,7 +36,7 @@ class Server(Gatepost):
 
     def ask(self, path: str) -> tuple[int, str]:
         """Ask the admin process."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -67,7 +67,7 @@ class Server(Gatepost):
 
     def client(self) -> smtplib.SMTP:
         """Log in."""
-        client = smtplib.SMTP("localhost", self.starttls_port, timeout=20)
+        client = smtplib.SMTP("localhost", self.starttls_port, timeout=60)
         client.starttls(context=self.authority.client_context())
         client.login(LOGIN, self.secret)
         return client

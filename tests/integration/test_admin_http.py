@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gatepost.admin.http import Answer, HttpServer
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 async def hello() -> Answer:
@@ -60,12 +60,14 @@ class Client:
 
 
 @pytest.fixture
-def server() -> HttpServer:
+def server(request: pytest.FixtureRequest) -> HttpServer:
+    """Return one that is patient, unless a test wants it otherwise."""
+    patience = getattr(request, "param", 2 * SECONDS)
     return HttpServer(
         {"/hello": hello, "/large": large, "/never": never, "/broken": broken},
         connections=20,
-        request_seconds=0.4,
-        answer_seconds=0.3,
+        request_seconds=patience,
+        answer_seconds=patience,
     )
 
 
@@ -179,11 +181,13 @@ async def test_a_request_may_come_octet_by_octet(client: Client) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("server", [0.4], indirect=True)
 async def test_a_client_that_says_no_more_hears_its_answer(client: Client) -> None:
     octets = b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n"
     assert (await client.ask(octets, half_close=True)).startswith(b"HTTP/1.1 503 ")
 
 
+@pytest.mark.parametrize("server", [0.4], indirect=True)
 @pytest.mark.parametrize("octets", [b"", b"GET /hel", b"GET /hello HTTP/1.1\r\nHost: x\r\n"])
 async def test_a_client_that_is_slow_to_ask_is_left(client: Client, octets: bytes) -> None:
     assert (await client.ask(octets)).startswith(b"HTTP/1.1 408 ")
@@ -194,11 +198,12 @@ async def test_a_client_that_goes_before_it_asked_is_forgotten(
     client: Client, server: HttpServer, octets: bytes
 ) -> None:
     await client.ask(octets, half_close=True)
-    async with asyncio.timeout(0.3):
+    async with asyncio.timeout(SECONDS):
         while server.connections:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("server", [0.4], indirect=True)
 async def test_an_answer_that_takes_too_long_is_given_up(client: Client) -> None:
     assert (await client.get("/never"))[0] == 503
 
@@ -228,6 +233,7 @@ async def test_too_many_connections_are_turned_away_and_the_next_is_served(clien
     assert (await client.get("/hello"))[0] == 200
 
 
+@pytest.mark.parametrize("server", [0.4], indirect=True)
 async def test_a_client_that_reads_nothing_is_left(
     client: Client, server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,10 +28,10 @@ async def test_auth_is_offered_and_works_on_both_kinds_of_listener(start, listen
         def talk() -> None:
             if listener == "submissions":
                 client: smtplib.SMTP = smtplib.SMTP_SSL(
-                    "localhost", server.ports[listener], context=server.client_context, timeout=20
+                    "localhost", server.ports[listener], context=server.client_context, timeout=60
                 )
             else:
-                client = smtplib.SMTP("localhost", server.ports[listener], timeout=20)
+                client = smtplib.SMTP("localhost", server.ports[listener], timeout=60)
                 client.ehlo()
                 assert "auth" not in client.esmtp_features
                 client.starttls(context=server.client_context)
@@ -151,7 +151,7 @@ def test_no_secret_and_no_content_gets_into_the_log_however_loud_it_is(tmp_path:
         for mechanism in ("PLAIN", "LOGIN", "CRAM-MD5"):
             for password in (wrong, secret):
                 with smtplib.SMTP_SSL(
-                    "localhost", server.implicit_port, context=authority.client_context(), timeout=20
+                    "localhost", server.implicit_port, context=authority.client_context(), timeout=60
                 ) as client:
                     client.ehlo()
                     client.user, client.password = "tim@example.org", password

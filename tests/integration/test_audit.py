@@ -28,7 +28,7 @@ from gatepost.observe.events import (
 )
 from gatepost.observe.verify import verify
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def login(text: str = "tim") -> LoginFailed:

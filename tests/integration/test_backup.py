@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from integration.verbs import SECRET, make, run, send
-from servers import Authority, Gatepost
+from servers import Authority, Gatepost, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +37,12 @@ def unpack(archive: Path, folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def accounts(server: Gatepost) -> int:
+    """Return how many accounts there are."""
+    with contextlib.closing(sqlite3.connect(server.folder / "state" / "accounts.db", timeout=60)) as database:
+        return int(database.execute("SELECT count(*) FROM accounts").fetchone()[0])
+
+
 def test_a_backup_under_load_opens_is_whole_and_logins_work_from_it(
     server: Gatepost, tmp_path: Path, authority: Authority
 ) -> None:
@@ -53,7 +58,7 @@ def test_a_backup_under_load_opens_is_whole_and_logins_work_from_it(
         stdout=subprocess.DEVNULL,
     )
     try:
-        time.sleep(1.0)
+        wait_for("the load", lambda: accounts(server) > 1)
         files = [tmp_path / f"{number}.tar" for number in range(3)]
         for file in files:
             send(server)

@@ -106,13 +106,17 @@ async def test_sessions_of_one_process_share_one_block(node: Node) -> None:
 
 async def test_most_takes_write_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     counters = node.process()
-    writes = 0
+    writes = running = 0
     write = node.databases[0].write
 
     async def counting(change: Callable[[sqlite3.Connection], object]) -> object:
-        nonlocal writes
+        nonlocal writes, running
         writes += 1
-        return await write(change)
+        running += 1
+        try:
+            return await write(change)
+        finally:
+            running -= 1
 
     monkeypatch.setattr(node.databases[0], "write", counting)
     waited = 0
@@ -120,8 +124,11 @@ async def test_most_takes_write_nothing(node: Node, monkeypatch: pytest.MonkeyPa
         before = writes
         assert await counters.take(TIM, recipients()) is None
         waited += writes > before
-        for _ in range(20):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        while running:
             await asyncio.sleep(0.0005)  # so that what was asked for ahead comes
+        await asyncio.sleep(0)
     assert writes <= 20
     assert waited <= 1  # only the first one waits
 
@@ -212,7 +219,7 @@ async def test_what_is_idle_is_given_back(node: Node) -> None:
     assert await taken(counters, recipients(), 3) == 3
     assert node.counted() > 3
     running = asyncio.create_task(counters.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while node.counted() != 3:
             await asyncio.sleep(0.01)
     assert not counters._purses
@@ -292,7 +299,7 @@ async def test_what_is_over_does_not_stay_in_the_file(node: Node) -> None:
         with contextlib.closing(sqlite3.connect(node.path)) as connection:
             return int(connection.execute("SELECT count(*) FROM quota").fetchone()[0])
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while rows():
             await asyncio.sleep(0.01)
     running.cancel()
@@ -351,10 +358,13 @@ async def test_without_a_file_a_process_counts_by_itself(tmp_path: Path) -> None
 PROCESS = """
 import asyncio, sys, time
 from pathlib import Path
+import gatepost.state.file as file
 from gatepost.app import RealClock
 from gatepost.state.counters import Counters
 from gatepost.state.database import Database
 from gatepost.state.windows import RECIPIENTS, Want
+
+file._PATIENCE = 60.0  # nobody counts by itself because the machine is slow
 
 async def main(path, limit):
     database = Database(Path(path))

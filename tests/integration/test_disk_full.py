@@ -112,7 +112,7 @@ def test_a_bounce_is_kept_within_the_reserve(world: Make) -> None:
         each.fill(each.ballast.leave_bytes, RESERVE // 4)
         each.hop.hop.usual()
         each.hop.hop.on("RCPT ann@example.net", ALWAYS_NO)
-        wait_for("the bounces", lambda: len(bounces(each.hop)) == len(each.accepted), seconds=45)
+        wait_for("the bounces", lambda: len(bounces(each.hop)) == len(each.accepted))
         each.ballast.drop()
         wait_for("an empty queue", lambda: "[]" in each.server.run("queue", "list", "--json"))
         assert len(bounces(each.hop)) == len(each.accepted)
@@ -140,7 +140,7 @@ def test_a_disk_that_somebody_else_has_filled_to_the_last_loses_and_doubles_noth
         each.wait_for_all()
         wait_for("room", lambda: each.send("again", 300_000) == OK)
         each.wait_for_all()
-        wait_for("an empty queue", lambda: "[]" in each.server.run("queue", "list", "--json"), seconds=45)
+        wait_for("an empty queue", lambda: "[]" in each.server.run("queue", "list", "--json"))
         each.check_alive()
         # The end is a clean one, and nothing is left of what was refused.
         each.server.stop()
@@ -197,6 +197,7 @@ def test_a_server_starts_within_the_reserve_and_says_why_it_cannot_start_beyond(
             server.start()
 
 
+@pytest.mark.timeout(1600)
 @pytest.mark.skipif(bool(missing_namespace()), reason=missing_namespace())
 def test_all_this_holds_for_an_ordinary_user_in_a_namespace() -> None:
     done = in_a_namespace(__file__, ROOT / "pyproject.toml")

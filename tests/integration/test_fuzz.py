@@ -12,22 +12,25 @@ from fuzz.reference import Kept, differences
 from fuzz.replies import Broken, Replies
 from fuzz.shrink import shrink
 
+# So many dialogs, in any case: with them all that is looked for comes about.
+LEAST = 600
 
-@pytest.mark.timeout(180)
+
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("loop", "seed"), [("uvloop", 1), ("asyncio", 2)])
 def test_no_dialog_gets_a_wrong_answer_or_leaves_anything_behind(
     tmp_path: Path, loop: str, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = Fuzz(tmp_path, seed).run(loop, seconds=30)
+    report = Fuzz(tmp_path, seed).run(loop, seconds=30, least=LEAST)
     with capsys.disabled():
         print(f"\n{loop}, {report}")
     assert set(report.states) == set(STATES)
-    # As many as this on the slowest machine: fewer would mean that it tried next to nothing.
     assert report.plays > 1000
     assert report.messages > 100
     assert {220, 221, 235, 250, 334, 354, 421, 500, 501, 503, 530, 538, 554} <= set(report.codes)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("end", [b"\n.\r\n", b"\r\n.\n", b"\r.\r"])
 def test_a_server_that_ends_a_message_where_there_is_no_end_is_found_out(
@@ -95,4 +98,4 @@ async def test_a_dialog_is_made_as_short_as_what_it_shows() -> None:
         return b"\0" in tried.hostile
 
     made = Dialog("data", b"From: x\r\n\r\nhello\0world\r\n.\r\nNOOP\r\n", cuts=(3, 9))
-    assert await shrink(made, shows, seconds=10) == Dialog("data", b"\0")
+    assert await shrink(made, shows, seconds=600) == Dialog("data", b"\0")

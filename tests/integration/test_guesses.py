@@ -314,32 +314,36 @@ class Model:
     def __init__(self, limit: int, all_of_them: list[GuessWorker]) -> None:
         self.limit = limit
         self.workers = all_of_them
-        self.waiting: set[asyncio.Task[Guess | LockedOut]] = set()
+        # How full it was at most since each of them began: who still waits may have a place, and not have heard of it.
+        self.waiting: dict[asyncio.Task[Guess | LockedOut], int] = {}
         self.judged: list[Guess] = []
         self.failures = 0
-        self.leaving = 0  # whose place may have been seen as taken a moment ago
 
     async def settle(self) -> None:
         if self.waiting:
             await asyncio.wait(self.waiting, timeout=0.02)
-        answers = [task.result() for task in self.waiting if task.done()]
-        self.waiting = {task for task in self.waiting if not task.done()}
-        self.judged += [answer for answer in answers if isinstance(answer, Guess)]
-        # Nobody is turned away while there is room; who still waits may have its place, and not have heard of it.
-        if any(isinstance(answer, LockedOut) for answer in answers):
-            assert self.failures + len(self.judged) + len(self.waiting) + self.leaving >= self.limit, answers
+        done = {task: fullest for task, fullest in self.waiting.items() if task.done()}
+        for task, fullest in done.items():
+            del self.waiting[task]
+            answer = task.result()
+            if isinstance(answer, Guess):
+                self.judged.append(answer)
+            else:
+                # Nobody is turned away who always had room.
+                assert fullest >= self.limit, answer
         assert self.failures + len(self.judged) <= self.limit
 
     async def begin(self, worker: int, login: str) -> None:
         guesses = self.workers[worker % len(self.workers)].guesses
-        self.waiting.add(asyncio.create_task(guesses.begin("192.0.2.1", login)))
+        self.waiting[asyncio.create_task(guesses.begin("192.0.2.1", login))] = 0
+        full = self.failures + len(self.judged) + len(self.waiting) - 1
+        self.waiting = {task: max(fullest, full) for task, fullest in self.waiting.items()}
         await self.settle()
 
     async def end(self, number: int, how: str) -> None:
         if not self.judged:
             return
         guess = self.judged.pop(number % len(self.judged))
-        self.leaving = how != "failed"
         if how == "failed":
             self.failures += 1
             await guess.failed()
@@ -350,7 +354,6 @@ class Model:
             for each in self.workers:
                 await each.count("")
         await self.settle()
-        self.leaving = 0
 
     async def finish(self) -> None:
         while self.judged or self.waiting:
@@ -380,6 +383,7 @@ def test_in_no_order_of_things_are_more_judged_than_the_limit_or_fewer(tmp_path_
 CHILD = """
 import asyncio, json, sys, time
 from pathlib import Path
+import gatepost.state.file as file
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import LoginsLocked
 from gatepost.state.database import Database
@@ -390,6 +394,8 @@ class Clock:
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(asyncio.sleep)
+
+file._PATIENCE = 60.0  # nobody counts by itself because the machine is slow
 
 async def main(path, attempts, pace, hangs):
     events = []
@@ -442,7 +448,7 @@ async def test_four_processes_under_fire_judge_exactly_the_limit(tmp_path, pace)
     for each in children:
         each.stdin.write("go\n")
         each.stdin.flush()
-    said = [json.loads(each.communicate(timeout=60)[0]) for each in children]
+    said = [json.loads(each.communicate(timeout=120)[0]) for each in children]
     failed = sum(judged for judged, _ in said)
     assert 90 < failed <= 100
     limits = LoginLimits(per_address=100, per_network=0, per_login=0)
@@ -608,7 +614,7 @@ async def test_a_slot_is_kept_a_moment_for_who_comes_next(tmp_path, monkeypatch)
     assert not other.hold(0, 1)
     assert one.take(0, 1) == place
     one.keep(0, place)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not other.hold(0, 1):
             await asyncio.sleep(0.005)
     one.close()

@@ -26,6 +26,7 @@ from integration.test_several_stores import hello, plain
 from login_service import LoginService
 from pems import make_pems
 from servers import Authority
+from stopwatch import Stopwatch
 
 ANN, ANNS = "ann@example.org", Secret("pässword-2".encode())
 
@@ -194,11 +195,11 @@ async def test_another_status_is_no_answer_and_no_redirect_is_followed(
 
 
 async def test_silence_ends_in_time_and_too_many_do_not_wait(service: LoginService, clock: Clock) -> None:
-    store = store_of(service, clock, timeout=0.3, connections=1)
+    store = store_of(service, clock, timeout=1.0, connections=1)
     service.is_mute = True
-    began = asyncio.get_running_loop().time()
-    answers = await asyncio.gather(*[store.check(f"user{n}", ANNS) for n in range(12)], return_exceptions=True)
-    assert asyncio.get_running_loop().time() - began < 2
+    with Stopwatch() as watch:
+        answers = await asyncio.gather(*[store.check(f"user{n}", ANNS) for n in range(12)], return_exceptions=True)
+        assert watch.seconds < 6  # and not one after the other
     assert all(isinstance(each, StoreUnavailable) for each in answers)
     assert sum("too many questions" in str(each) for each in answers) == 4
     await close(store)
@@ -218,12 +219,12 @@ async def test_a_service_that_was_away_is_tried_without_anybody_logging_in(servi
         # Who asks without a password is not made to wait.
         with pytest.raises(StoreUnavailable):
             await store.find(ANN)
-    await asyncio.sleep(0.1)
+    await until(lambda: not store._probing)  # nobody is asking it any more
     await service.start()
     clock.time += 2
     with pytest.raises(StoreUnavailable):
         await store.has_changed()
-    await asyncio.sleep(0.2)
+    await until(lambda: not store._probing)
     assert not await store.has_changed()
     assert service.questions[before:] == [{"login": "probe@gatepost.invalid"}]
     await close(store)
@@ -254,7 +255,7 @@ async def test_with_mutual_tls_both_sides_are_verified(authority: Authority, tmp
         "theirs not known": client_context(other.ca, authority.certificate, authority.key),
     }
     for name, context in contexts.items():
-        store = HttpStore(url, KEYS, clock, context=context, timeout=2.0)
+        store = HttpStore(url, KEYS, clock, context=context, timeout=60.0)
         if name == "good":
             assert await store.check(ANN, ANNS) is not None
         else:
@@ -296,7 +297,7 @@ async def test_in_a_running_server_it_stands_behind_the_database_goes_away_and_c
         token = base64.b64encode(f"\0{ANN}\0{password}".encode()).decode()
         assert (await client.say(f"AUTH PLAIN {token}")).startswith("235")
         service.accounts[ANN]["facts"] = {"active": False, "reason": "left us"}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert (await client.reply()).startswith("421 4.7.0")
         [revoked] = [each for each in server.events if isinstance(each, SessionRevoked)]
         assert revoked.reason == "account disabled: left us"

@@ -15,6 +15,7 @@ from gatepost.errors import StoreUnavailable
 from gatepost.identity.passwords import Passwords
 from gatepost.identity.stores.sqlite import SqliteStore
 from gatepost.observe.events import LoginFailed, LoginsLocked, LoginSucceeded, SessionClosed, StateTroubled
+from gatepost.state.guesses import Guesses
 from gatepost.state.slots import Slots
 from integration.client import Client
 from tokens import AUDIENCE, ISSUER, Signer, jwks
@@ -99,6 +100,9 @@ async def test_the_connection_is_closed_after_it(start):
         assert await client.reply() == GOODBYE
         assert await client.reply() == ""
         await client.close()
+        async with asyncio.timeout(60):
+            while len(told(server, SessionClosed)) < 2:
+                await asyncio.sleep(0.005)
         assert told(server, SessionClosed)[-1].reason == "too many failed logins"
 
 
@@ -112,15 +116,24 @@ async def test_it_is_said_at_the_moment_of_every_no(start):
         await client.close()
 
 
-async def test_who_is_locked_out_and_hangs_up_is_told_of(start):
+async def test_who_is_locked_out_and_hangs_up_is_told_of(start, monkeypatch):
     async with start(auth={"failure_delay": "30s"}, limits={"failed_logins_per_login": 1}) as server:
         guess = await server.worker.state.guesses.begin("127.0.0.1", "nobody")
         await guess.failed()
         client = await greeted(server)
+        judged, begin = asyncio.Event(), Guesses.begin
+
+        async def watched(*words):
+            try:
+                return await begin(*words)
+            finally:
+                judged.set()
+
+        monkeypatch.setattr(Guesses, "begin", watched)
         client.writer.write(f"AUTH PLAIN {encoded(f'{chr(0)}nobody{chr(0)}x')}\r\n".encode())
-        await asyncio.sleep(0.2)
+        await asyncio.wait_for(judged.wait(), 60)
         client.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not told(server, SessionClosed):
                 await asyncio.sleep(0.005)
         [failed] = told(server, LoginFailed)

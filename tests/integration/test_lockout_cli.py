@@ -14,7 +14,7 @@ LOGIN = "tim@example.org"
 
 
 def code_of(server: Gatepost, secret: str) -> int:
-    client = smtplib.SMTP("localhost", server.starttls_port, timeout=30)
+    client = smtplib.SMTP("localhost", server.starttls_port, timeout=60)
     try:
         client.starttls(context=server.authority.client_context())
         return client.login(LOGIN, secret)[0]

@@ -13,8 +13,11 @@ AT_ONCE = 8
 PEAK_LIMIT_KIB = 100 * 1024
 
 
-def peak_kib(process_id: int) -> int:
-    """Return the largest resident set that the process ever had."""
+def peak_kib(server: Gatepost) -> int:
+    """Return the largest resident set that its worker ever had."""
+    assert server.process is not None
+    parent = server.process.pid
+    [process_id] = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1])
@@ -36,20 +39,19 @@ def test_eight_messages_of_10_mib_at_once_stay_under_100_mib(tmp_path: Path, aut
     def send() -> None:
         try:
             with smtplib.SMTP_SSL(
-                "localhost", server.implicit_port, context=authority.client_context(), timeout=60
+                "localhost", server.implicit_port, context=authority.client_context(), timeout=120
             ) as client:
                 client.login("tim@example.org", secret)
                 client.ehlo_or_helo_if_needed()
                 client.mail("tim@example.org", [f"size={len(body)}"])
                 client.rcpt("bob@example.net")
-                barrier.wait(60)
+                barrier.wait(120)
                 assert client.data(body)[0] == 250
         except BaseException as error:
             barrier.abort()
             troubles.append(error)
 
     with server:
-        assert server.process is not None
         threads = [threading.Thread(target=send) for _ in range(AT_ONCE)]
         for thread in threads:
             thread.start()
@@ -57,4 +59,4 @@ def test_eight_messages_of_10_mib_at_once_stay_under_100_mib(tmp_path: Path, aut
             thread.join()
         assert not troubles, troubles
         wait_for("delivery", lambda: len(list(sandbox.glob("*.eml"))) == AT_ONCE)
-        assert peak_kib(server.process.pid) < PEAK_LIMIT_KIB
+        assert peak_kib(server) < PEAK_LIMIT_KIB

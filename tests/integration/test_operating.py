@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,14 +66,15 @@ def test_a_server_is_healthy_and_says_how_it_is(server: Gatepost) -> None:
 
 def test_health_costs_little(server: Gatepost) -> None:
     """A container runs it all day long."""
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "gatepost", "health", "--config", str(server.config)],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert time.monotonic() - began < 1.0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
     loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert not {"asyncio", "pydantic", "sqlite3", "ssl", "sqlalchemy"} & loaded
 
@@ -217,7 +218,7 @@ def following(server: Gatepost, *words: str) -> Iterator[Path]:
         yield out
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_what_happens_is_followed_in_all_workers(server: Gatepost) -> None:
@@ -301,13 +302,13 @@ def test_a_reload_that_the_server_refuses_is_told(server: Gatepost) -> None:
 
 
 def test_a_worker_that_does_not_answer_is_told_by_every_verb(server: Gatepost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "_QUICK", 1.0)
-    monkeypatch.setattr(node, "_PATIENCE", 1.0)
+    monkeypatch.setattr(node, "_QUICK", 4.0)
+    monkeypatch.setattr(node, "_PATIENCE", 4.0)
     name = send_to_both(server)[0]
     (stopped,) = [row["pid"] for row in run_json(server, "status")["workers"] if row["worker"] == 1]
     os.kill(stopped, signal.SIGSTOP)
     try:
-        code, text, trouble = run(server, "health", "--timeout", "0.5")
+        code, text, trouble = run(server, "health", "--timeout", "4")
         assert (code, text) == (1, "")
         assert trouble.startswith("worker 1 does not answer")
         code, _, trouble = run(server, "status")

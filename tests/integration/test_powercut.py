@@ -45,6 +45,7 @@ class Sender:
 
     def __init__(self, server: Gatepost, name: str, seed: int) -> None:
         self.accepted: list[str] = []
+        self.large = 0  # so many of them have a file of their own
         self._server = server
         self._name = name
         self._chance = random.Random(seed)
@@ -55,16 +56,17 @@ class Sender:
         context = self._server.authority.client_context()
         with (
             contextlib.suppress(OSError, smtplib.SMTPServerDisconnected),
-            smtplib.SMTP_SSL("localhost", self._server.implicit_port, context=context, timeout=20) as client,
+            smtplib.SMTP_SSL("localhost", self._server.implicit_port, context=context, timeout=300) as client,
         ):
             client.login(LOGIN, SECRET)
             while True:
-                mark = f"{self._name}-{len(self.accepted)}"
-                client.sendmail(LOGIN, ["ann@example.net"], message(mark, self._chance.choice(SIZES)))
+                mark, size = f"{self._name}-{len(self.accepted)}", self._chance.choice(SIZES)
+                client.sendmail(LOGIN, ["ann@example.net"], message(mark, size))
                 self.accepted.append(mark)
+                self.large += size == max(SIZES)
 
     def join(self) -> None:
-        self._thread.join(60)
+        self._thread.join(300)
         assert not self._thread.is_alive()
 
 
@@ -133,7 +135,9 @@ class PowerCut:
                 time.sleep(chance.uniform(0.1, 0.3))
             # At the end some large ones wait, too.
             hop.defer()
-            time.sleep(chance.uniform(0.3, 0.6))
+            before = sum(sender.large for sender in senders)
+            wait_for("large ones that wait", lambda: sum(sender.large for sender in senders) >= before + 2)
+            time.sleep(chance.uniform(0.0, 0.3))
         finally:
             cut(first)
         for sender in senders:
@@ -142,7 +146,7 @@ class PowerCut:
         self.before = len(hop.marks)
         hop.take()
         with second:
-            wait_for("the end of all deliveries", lambda: is_at_rest(second), seconds=60)
+            wait_for("the end of all deliveries", lambda: is_at_rest(second))
         self.lost = self.accepted - hop.marks.keys()
         self.twice = {mark for mark, count in hop.marks.items() if count > 1}
         print(

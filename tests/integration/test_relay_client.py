@@ -18,7 +18,7 @@ from gatepost.relay.wire import Timeouts
 from next_hop import ALL_EXTENSIONS, Act, FakeNextHop, babble, cut, late, say, silent
 from next_hop_answers import CLOSING, NEVER, TABLE, seen
 
-SHORT = 0.15
+SHORT = 1.0
 """How long our client waits where a test lets it wait in vain, in seconds."""
 
 QUICK = Timeouts(greeting=SHORT, command=SHORT, mail=SHORT, rcpt=SHORT, data=SHORT, block=SHORT, final=SHORT)
@@ -297,7 +297,7 @@ class Endless:
 
 @pytest.mark.rfc("5321 §4.5.3.2")
 async def test_a_next_hop_that_stops_reading_holds_us_back_and_is_given_up(hop: FakeNextHop, start: Start) -> None:
-    hop.on("content", late(30))
+    hop.on("content", late(3600))
     host = await start(hop, timeouts=Timeouts(block=SHORT))
     content = Endless()
     assert seen(list(await host.deliver(delivery(content=content)))) == ["deferred next-hop 451"]

@@ -226,7 +226,7 @@ async def test_it_looks_each_minute(world: World) -> None:
     row, _ = world.book.credential(TIM)
     world.rotate(row.id, overlap=120.0)
     running = asyncio.create_task(world.workers[0].run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not world.events:
             await asyncio.sleep(0.001)
     running.cancel()

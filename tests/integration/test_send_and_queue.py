@@ -190,7 +190,7 @@ def test_a_server_that_is_none_is_told(server: Gatepost, said: bytes, heard: str
         thread = threading.Thread(target=serve)
         thread.start()
         code, text, _ = send(server, "--port", str(listening.getsockname()[1]))
-        thread.join(10)
+        thread.join(60)
     assert code == 1
     assert heard in text
     assert "\x1b" not in text

@@ -9,12 +9,13 @@ import os
 
 import pytest
 
+from gatepost.identity.passwords import Passwords
 from gatepost.observe.events import LoginFailed, MessageAccepted, SessionClosed
 from integration.client import connect, log_in
 from tokens import AUDIENCE, ISSUER, Signer, jwks
 
 
-async def until(condition, seconds: float = 10) -> None:
+async def until(condition, seconds: float = 60) -> None:
     """Wait for *condition* without a fixed sleep."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -30,14 +31,23 @@ def encoded(text: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_guess_is_told_of_though_nobody_waits_for_the_no(start, how):
+async def test_a_guess_is_told_of_though_nobody_waits_for_the_no(start, how, monkeypatch):
     """A yes comes at once and a no later: who guesses need not wait for it, and must not stay unseen by that."""
+    judged, find = asyncio.Event(), Passwords.find
+
+    async def watched(*words):
+        try:
+            return await find(*words)
+        finally:
+            judged.set()
+
+    monkeypatch.setattr(Passwords, "find", watched)
     async with start(auth={"failure_delay": "30s"}) as server:
         client = await connect(server)
         await client.reply()
         await client.say("EHLO x")
         client.writer.write(f"AUTH PLAIN {encoded(chr(0) + 'tim@example.org' + chr(0) + 'guess')}\r\n".encode())
-        await asyncio.sleep(0.3)  # as somebody would wait for the yes
+        await asyncio.wait_for(judged.wait(), 60)  # as somebody would wait for the yes
         if how == "close":
             await client.close()
         else:
@@ -82,7 +92,7 @@ async def test_a_line_that_never_ends_is_given_no_more_time_than_silence(start, 
         client = await connect(server)
         await client.reply()
         reply = asyncio.create_task(client.reply())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not reply.done():
                 client.writer.write(unit.encode())
                 await asyncio.sleep(0.1)
@@ -128,7 +138,7 @@ async def test_strangers_have_so_many_commands(start, line):
         await client.say("EHLO x")
         client.writer.write(f"{line}\r\n".encode() * 5_000)
         replies = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not replies or not replies[-1].startswith("421"):
                 replies.append(await client.reply())
         assert replies[-1].startswith("421 4.7.0 Too many commands without a login")
@@ -146,7 +156,7 @@ async def test_what_is_almost_a_command_is_none_and_ten_of_them_end_the_session(
             assert (await client.say(line)).startswith("500 5.5.1 ")
         assert (await client.say(line)).startswith("500 5.5.1 ")
         assert (await client.reply()).startswith("421 4.7.0 ")
-        assert await client.reply(5) == ""
+        assert await client.reply() == ""
         client.abort()
 
 
@@ -209,11 +219,11 @@ async def test_a_client_that_reads_nothing_gains_no_time_by_sending(start):
         client = await log_in(server)
         client.writer.transport.pause_reading()
         [session] = server.worker.listeners[0].service.sessions
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not session._is_writing_paused:
                 client.writer.write(b"EHLO x\r\n" * 1_000)
                 await asyncio.sleep(0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not told(server, SessionClosed):
                 client.writer.write(b"x")
                 await asyncio.sleep(0.1)

@@ -10,7 +10,7 @@ from gatepost.observe.events import SessionClosed
 from integration.client import connect, log_in
 
 
-async def until(condition, seconds: float = 10) -> None:
+async def until(condition, seconds: float = 60) -> None:
     """Wait for *condition* without a fixed sleep."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -32,7 +32,7 @@ async def said_at_the_end(client, *, line: bytes, pause: float) -> str:
     busy = asyncio.create_task(keep_busy())
     last = ""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while reply := await client.reply():
                 last = reply
     except ConnectionResetError:
@@ -56,17 +56,17 @@ async def test_who_does_not_log_in_is_cut_off_however_busy(start, line):
 
 
 async def test_the_time_to_log_in_goes_on_in_tls_and_ends_with_the_login(start):
-    limits = {"login_deadline": "1s", "idle_timeout": "10s"}
+    limits = {"login_deadline": "5s", "idle_timeout": "300s"}
     async with start(limits=limits) as server:
         client = await log_in(server)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(5.5)
         assert (await client.say("NOOP")).startswith("250")
         await client.close()
 
 
 @pytest.mark.parametrize("line", [b"", b"NOOP\r\n", b"NOOP\r\nEHLO x\r\n"])
 async def test_a_session_has_its_time(start, line):
-    async with start(limits={"session_deadline": "1s"}) as server:
+    async with start(limits={"session_deadline": "4s"}) as server:
         client = await log_in(server)
         last = await said_at_the_end(client, line=line, pause=0.02)
         assert last == "421 4.4.2 Session has lasted too long, connect again"
@@ -75,17 +75,17 @@ async def test_a_session_has_its_time(start, line):
 
 
 async def test_a_flood_gains_no_time(start):
-    async with start(limits={"session_deadline": "1s"}) as server:
+    async with start(limits={"session_deadline": "4s"}) as server:
         client = await log_in(server)
         last = await said_at_the_end(client, line=b"NOOP\r\n" * 300, pause=0)
         assert last.startswith("421 4.4.2 Session")
 
 
 async def test_a_transaction_may_come_to_its_end_and_the_session_ends_then(start):
-    async with start(limits={"session_deadline": "2s"}) as server:
+    async with start(limits={"session_deadline": "4s"}) as server:
         client = await log_in(server)
         await client.open_data()
-        for _ in range(10):
+        for _ in range(18):
             client.writer.write(b"X: y\r\n")
             await asyncio.sleep(0.25)
         client.writer.write(b"From: <tim@example.org>\r\n\r\n.\r\n")
@@ -96,7 +96,7 @@ async def test_a_transaction_may_come_to_its_end_and_the_session_ends_then(start
 
 
 async def test_a_message_that_never_ends_is_cut_off_and_not_kept(start):
-    async with start(limits={"session_deadline": "1s"}) as server:
+    async with start(limits={"session_deadline": "4s"}) as server:
         client = await log_in(server)
         await client.open_data()
         last = await said_at_the_end(client, line=b"X: y\r\n", pause=0.05)

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import hashlib
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from gatepost.testing import RunningServer, make_accounts
 from integration.client import Client, connect
 from integration.conftest import LOGIN, MECHANISMS, SECRET, Start
 from integration.test_session import until
+from stopwatch import Stopwatch
 
 ANN, ANNS_SECRET = "ann@example.org", "another-pass-2"
 
@@ -118,14 +118,14 @@ async def test_while_the_first_store_is_away_every_name_is_told_to_come_back_at_
     start: Start, tmp_path: Path, second: Path
 ) -> None:
     first = tmp_path / "state/accounts.db"
-    async with start(store=stores(first, second), auth={"failure_delay": "5s"}) as server:
+    async with start(store=stores(first, second), auth={"failure_delay": "30s"}) as server:
         shutil.move(first, tmp_path / "aside.db")
         await until(lambda: any(isinstance(each, StoreAway) for each in server.events))
-        began = time.monotonic()
-        for login, password in ((LOGIN, SECRET), (ANN, ANNS_SECRET), ("nobody@example.org", "wrong")):
-            assert (await plain(server, login, password)).startswith("454 4.7.0")
-            assert (await scram(server, login))[0].startswith("454 4.7.0")
-        assert time.monotonic() - began < 5
+        with Stopwatch() as watch:
+            for login, password in ((LOGIN, SECRET), (ANN, ANNS_SECRET), ("nobody@example.org", "wrong")):
+                assert (await plain(server, login, password)).startswith("454 4.7.0")
+                assert (await scram(server, login))[0].startswith("454 4.7.0")
+            assert watch.seconds < 15
 
 
 async def test_who_is_logged_in_stays_while_their_store_is_away(start: Start, tmp_path: Path, second: Path) -> None:

@@ -23,7 +23,7 @@ ROOT = SCRIPT.parent.parent
 
 
 def run_and_kill(folder: Path, seed: int, seconds: float) -> list[list[str]]:
-    """Run traffic for *seconds* after its first word; return the lines it wrote whole."""
+    """Run traffic for *seconds* after its first dozen words; return the lines it wrote whole."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT.parent / 'src'}"}
     with subprocess.Popen(
         [sys.executable, SCRIPT, folder, str(seed)], stdout=subprocess.PIPE, env=environment
@@ -39,7 +39,8 @@ def run_and_kill(folder: Path, seed: int, seconds: float) -> list[list[str]]:
                 if ready:
                     written += os.read(child.stdout.fileno(), 65536)
                     assert child.poll() is None, "the traffic ended by itself"
-                    end = end or time.monotonic() + seconds
+                    if end is None and written.count(b"\n") > 12:
+                        end = time.monotonic() + seconds
         finally:
             child.send_signal(signal.SIGKILL)
         written += child.stdout.read()

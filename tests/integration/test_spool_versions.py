@@ -131,7 +131,7 @@ async def test_what_lies_in_a_spool_of_version_1_is_delivered(folder: Path) -> N
     assert (tried.attempts, tried.crashes, tried.envelope.body) == (2, 0, Body.EIGHT_BIT)
     assert [each.status for each in tried.progress] == [Status.DELIVERED, Status.PENDING]
     hop = Hop()
-    async with delivering(spool, hop, events), asyncio.timeout(20):
+    async with delivering(spool, hop, events), asyncio.timeout(60):
         while spool.count() > 1:
             await asyncio.sleep(0.01)
     assert sorted(hop.taken) == [

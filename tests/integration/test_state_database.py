@@ -87,10 +87,10 @@ async def test_changes_that_wait_are_one_transaction_and_a_bad_one_spoils_no_oth
 
         def wait(_: sqlite3.Connection) -> None:
             held.set()
-            assert go.wait(10)
+            assert go.wait(60)
 
         first = opened.database.submit(wait)
-        assert held.wait(10)
+        assert held.wait(60)
         good = [opened.database.submit(lambda c: c.execute(ADD, ("x",)).rowcount) for _ in range(5)]
         wrong = opened.database.submit(lambda c: c.execute("SELECT * FROM absent"))
         odd = opened.database.submit(lambda _: int("odd"))
@@ -112,10 +112,10 @@ async def test_a_change_that_was_given_up_before_its_turn_is_not_done(path: Path
 
         def wait(_: sqlite3.Connection) -> None:
             held.set()
-            assert go.wait(10)
+            assert go.wait(60)
 
         opened.database.submit(wait)
-        assert held.wait(10)
+        assert held.wait(60)
         task = asyncio.create_task(opened.add())
         await asyncio.sleep(0)
         task.cancel()
@@ -133,10 +133,10 @@ async def test_too_many_changes_are_turned_away(path: Path, monkeypatch: pytest.
 
         def wait(_: sqlite3.Connection) -> None:
             held.set()
-            assert go.wait(10)
+            assert go.wait(60)
 
         opened.database.submit(wait)
-        assert held.wait(10)
+        assert held.wait(60)
         taken = [opened.database.submit(lambda c: c.execute(ADD, ("x",))) for _ in range(3)]
         with pytest.raises(StateUnavailable, match="too many"):
             await opened.add()
@@ -359,7 +359,7 @@ async def test_in_quiet_times_the_log_is_moved_too(path: Path, monkeypatch: pyte
     with Opened(path) as opened:
         before = path.stat().st_mtime_ns
         await opened.add()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             # The file itself is written to by nothing else.
             while path.stat().st_mtime_ns == before:
                 await asyncio.sleep(0.005)
@@ -368,7 +368,9 @@ async def test_in_quiet_times_the_log_is_moved_too(path: Path, monkeypatch: pyte
 CHILD = """
 import sys
 from pathlib import Path
+import gatepost.state.file as file
 from gatepost.state.database import Database
+file._PATIENCE = 60.0  # nobody gives up because the machine is slow
 database = Database(Path(sys.argv[1]))
 database.open()
 print("open", flush=True)
@@ -389,7 +391,7 @@ def child(path: Path, changes: int, name: str) -> subprocess.Popen[str]:
 async def test_four_processes_open_a_new_file_at_once_and_lose_no_change(path: Path) -> None:
     children = [child(path, 100, f"child {number}") for number in range(4)]
     for each in children:
-        each.communicate(timeout=60)
+        each.communicate(timeout=120)
         assert each.returncode == 0
     with Opened(path) as opened:
         assert opened.count("all") == 400
@@ -397,8 +399,9 @@ async def test_four_processes_open_a_new_file_at_once_and_lose_no_change(path: P
         assert opened.database.read("PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_a_process_killed_in_mid_write_takes_nothing_with_it(path: Path) -> None:
+async def test_a_process_killed_in_mid_write_takes_nothing_with_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it was told is written stays; what it was just writing is there whole or not at all; others go on."""
+    monkeypatch.setattr(file_module, "_PATIENCE", 60.0)
     with Opened(path) as opened:
         said = 0
         for number in range(5):

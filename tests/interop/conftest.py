@@ -106,6 +106,14 @@ mechanisms = {json.dumps(mechanisms)}
             for name, tls, mechanisms, port in of_their_own
         )
         + f"""\
+[limits]
+connections_per_minute = 0
+recipients_per_day = 0
+messages_per_minute = 0
+failed_logins_per_address = 0
+failed_logins_per_network = 0
+failed_logins_per_login = 0
+
 [[oauth.issuers]]
 issuer = "{ISSUER}"
 audience = "gatepost"

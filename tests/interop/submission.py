@@ -19,7 +19,7 @@ __all__ = ["SECONDS", "TOKENS", "Client", "Refused", "Submission", "run"]
 TOKENS = ("OAUTHBEARER", "XOAUTH2")
 """The mechanisms that take an access token for a secret."""
 
-SECONDS = 60
+SECONDS = 120
 
 
 class Refused(Exception):

@@ -65,7 +65,7 @@ def test_the_printed_lines_work_and_their_mail_lies_where_it_says(tmp_path: Path
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=60,
+                timeout=120,
             )
             assert done.returncode == 0, done.stdout + done.stderr
 

@@ -32,7 +32,7 @@ def test_a_postfix_gets_nothing_of_what_has_a_false_end(
         return int(client.getreply()[0])
 
     harmless = b"hello\r\n.\r\n" if command == "BDAT" else b"hello\r\n..\r\n"
-    with smtplib.SMTP_SSL("localhost", server.implicit_port, context=authority.client_context(), timeout=20) as client:
+    with smtplib.SMTP_SSL("localhost", server.implicit_port, context=authority.client_context(), timeout=60) as client:
         client.login(LOGIN, secret)
         for fake in FAKES.values():
             assert send(client, header + b"hello" + fake + smuggled) == 554

@@ -11,7 +11,7 @@ import pytest
 from servers import Authority, Gatepost, program
 
 GOOD = {"OK", "INFO", "LOW"}
-PATIENCE = 170
+PATIENCE = 900
 
 
 def findings(output: Path) -> dict[str, tuple[str, str]]:
@@ -26,7 +26,7 @@ def findings(output: Path) -> dict[str, tuple[str, str]]:
 def test_testssl_finds_nothing_above_low(tmp_path: Path, authority: Authority, tls: str):
     testssl = program("testssl", "testssl.sh")
     sandbox = f'[[route]]\nname = "sandbox"\ntransport = "sandbox"\npath = "{tmp_path / "sandbox"}"\n'
-    limits = "[limits]\nconnections_per_address = 500\n"
+    limits = "[limits]\nconnections_per_address = 500\nconnections_per_minute = 0\n"
     output, said = tmp_path / "findings.json", tmp_path / "testssl.txt"
     with Gatepost(tmp_path / "server", authority, routes=sandbox, tables=limits) as server, said.open("wb") as file:
         port = server.starttls_port if tls == "starttls" else server.implicit_port

@@ -31,7 +31,7 @@ def s_client(server: Gatepost, tls: str, *options: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 

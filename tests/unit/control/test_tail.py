@@ -46,7 +46,7 @@ def refused(session: str, login: str) -> CommandRefused:
 
 async def told(tail: Tail) -> list[dict[str, Any]]:
     """Return what the tail has."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         lines, dropped = await tail.next()
     assert dropped == 0
     return [json.loads(line) for line in lines]

@@ -61,11 +61,12 @@ async def test_a_client_that_goes_away_gives_its_place_back() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="priority by thread is Linux's")
 async def test_hashing_threads_yield_to_the_loop() -> None:
-    pool = HashingPool(1)
-    assert await pool.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == 19
-    assert await pool.run(lambda: os.sched_getscheduler(0)) == os.SCHED_IDLE
-    assert os.sched_getscheduler(0) != os.SCHED_IDLE
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
+    def place() -> tuple[int, int]:
+        return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    pool, before = HashingPool(1), place()
+    assert await pool.run(place) == (os.SCHED_IDLE, 19)
+    assert place() == before
     pool.close()
 
 
