@@ -15,13 +15,15 @@ from gatepost.identity import verifiers
 from gatepost.identity.accounts import set_state
 from gatepost.identity.authority import Authority
 from gatepost.identity.credentials import revoke_credential
+from gatepost.identity.stores.http import HttpStore
 from gatepost.model.identity import Secret
 from gatepost.model.peer import Peer
 from gatepost.sasl import client as clients
 from gatepost.sasl.client import Credentials
 from gatepost.session.service import LEAST_DELAY
-from identities import PEER, Book
+from identities import KEYS, PEER, Book
 from integration.client import connect
+from login_service import LoginService
 
 _CHOSEN = "correct horse battery"
 _ONCE = {"stored_key": 1, "_verify_argon2id": 1}
@@ -142,6 +144,34 @@ async def test_a_password_in_two_forms_costs_both_of_them_unless_it_opens(tmp_pa
         assert (await _try(authority, login, brought))[0] is is_in
         assert done["_verify_argon2id"] == hashed
     authority.close()
+
+
+async def test_a_no_of_a_store_that_checks_itself_costs_the_same(tmp_path: Path, done: Done) -> None:
+    book = Book(tmp_path, mechanisms=("PLAIN",))
+    book.account("chosen")
+    book.credential("chosen", chosen=_CHOSEN)
+    facts = {"ann": {}, "gone": {"active": False}, "late": {"credentials": [{"id": "password", "expires": 1.0}]}}
+    service = LoginService({login: {"password": "right one", "facts": each} for login, each in facts.items()})
+    await service.start()
+    store = HttpStore(f"http://127.0.0.1:{service.port}/", KEYS, book.clock, timeout=30.0)
+    authority = book.authority(stores=[book.store, store])
+    await authority.refresh()
+    for login, password, reason in (
+        ("ann", b"wrong one", "wrong secret"),
+        ("gone", b"right one", "account disabled"),
+        ("late", b"right one", "credential expired"),
+        ("chosen", b"wrong one", "wrong secret"),
+        ("nobody", b"wrong one", "unknown login"),
+    ):
+        for _ in range(2):
+            done.clear()
+            assert await _try(authority, login, password) == (False, reason)
+            assert done == {"_verify_argon2id": 1}, login
+    done.clear()
+    assert await _try(authority, "ann", b"right one") == (True, "")
+    assert not done
+    authority.close()
+    await service.stop()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "CRAM-MD5"])

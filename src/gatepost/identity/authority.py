@@ -245,17 +245,16 @@ class LoginAttempt:
         found = self._note(await self._authority.look(self.authcid, password, self._peer))
         account = found.account
         self._look_for_bait(account)
-        if found.is_checked:
-            credential = found.opened
-        else:
-            checked = account or self._authority.decoy_account(self.authcid)
-            now = self._authority.clock.now()
-            credential = await self._authority.passwords.find(
-                checked,
-                password,
-                lambda each: not why_not(checked, each, self._peer, self._mechanism, now),
-                self._authority.pad,
-            )
+        checked, credential = account or self._authority.decoy_account(self.authcid), found.opened
+        now = self._authority.clock.now()
+
+        def admits(each: Credential) -> bool:
+            return not why_not(checked, each, self._peer, self._mechanism, now)
+
+        # A no costs the same, also for a name whose store has said it already.
+        if credential is None or not admits(credential):
+            opened = await self._authority.passwords.find(checked, password, admits, self._authority.pad)
+            credential = credential if found.is_checked else opened
         if account is None:
             self.reason = "unknown login"
         elif credential is None or credential.id == DECOY:
