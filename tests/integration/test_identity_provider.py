@@ -137,6 +137,18 @@ async def test_keys_rotate_and_twenty_unknown_key_ids_cause_one_fetch(start: Sta
         assert set(reasons(server)) == {"token signed with an unknown key"}
 
 
+async def test_twenty_unknown_key_ids_cause_one_fetch_before_any_that_is_known(
+    start: Start, provider: IdentityProvider
+) -> None:
+    limits = {"failed_logins_per_address": 0, "failed_logins_per_login": 0}
+    async with start(auth=AUTH, oauth={"issuers": [provider.settings()]}, limits=limits) as server:
+        for number in range(20):
+            assert await reply(server, provider.jwt(header={"kid": f"unknown {number}"})) == NO
+        assert provider.asked[f"{provider.path}/keys"] == 1
+        assert await reply(server, provider.jwt()) == "235 2.7.0"
+        assert provider.asked[f"{provider.path}/keys"] == 1
+
+
 async def test_twenty_unknown_key_ids_at_once_cause_one_fetch(start: Start, provider: IdentityProvider) -> None:
     keys = f"{provider.path}/keys"
     limits = {"failed_logins_per_address": 0, "failed_logins_per_login": 0}

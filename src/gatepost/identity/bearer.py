@@ -127,16 +127,16 @@ class TokenVerifier:
             return issuer.invalid("token signed with an algorithm that is not allowed")
         if kid is not None and not isinstance(kid, str):
             return issuer.invalid("token with a bad key id")
-        keys = _fitting(await source.find(kid), algorithm)
-        if not keys:
-            return issuer.invalid("token signed with an unknown key")
+        found = await source.find(kid)
+        keys = _fitting(found, algorithm)
         claims = self._claims(token, keys, issuer)
-        if claims is None:
+        if claims is None and found:
             # A key may have been replaced by another of the same id, or of none.
             others = [each for each in _fitting(await source.search(kid), algorithm) if each not in keys]
             claims = self._claims(token, others, issuer)
+            keys += others
         if claims is None:
-            return issuer.invalid("token with a bad signature")
+            return issuer.invalid("token with a bad signature" if keys else "token signed with an unknown key")
         # RFC 8725 §3.11: a token made for something else, such as a logout or a security event, says so in "typ".
         kind = header.get("typ", "")
         if not isinstance(kind, str) or kind.lower() not in _TYPES:

@@ -84,6 +84,9 @@ class KeySource:
             found = self._matching(kid)
         if not found and self._fetches == before:
             found = await self.search(kid)
+        elif not found:
+            # Whatever that fetch was for, it has answered for an unknown id as well.
+            self._searched_at = self._clock.monotonic()
         if not found and not self._is_reachable:
             raise StoreUnavailable(f"no keys from {self._name}")
         return found

@@ -279,10 +279,16 @@ async def test_a_key_that_was_replaced_under_its_id_or_without_one_is_found() ->
     documents[0] = jwks(other.public())
     assert await _judge(other.token(_NOW, header={"kid": None}), verifier) == _GOOD
     assert fetches == 2
+    clock.time += 60
+    third = Signer("ES384", _SIGNER.kid)  # of another kind
+    documents[0] = jwks(third.public())
+    assert await _judge(third.token(_NOW), verifier) == _GOOD
+    assert fetches == 3
     # Whoever signs with a key of their own causes no more than one fetch a minute.
     for _ in range(20):
-        assert await _judge(_SIGNER.token(_NOW), verifier) == "token with a bad signature"
-    assert fetches == 2
+        assert await _judge(Signer("ES384", "k1").token(_NOW), verifier) == "token with a bad signature"
+        assert await _judge(_SIGNER.token(_NOW), verifier) == "token signed with an unknown key"
+    assert fetches == 3
 
 
 async def test_a_changed_token_never_counts() -> None:

@@ -77,6 +77,18 @@ async def test_the_first_fetch_answers_all_who_wait_and_is_not_repeated_for_stra
     assert issuer.fetches == 1
 
 
+async def test_twenty_unknown_key_ids_in_turn_cause_one_fetch_from_the_start() -> None:
+    issuer = Issuer(_ONE)
+    for number in range(20):
+        assert await issuer.kids(f"unknown{number}") == []
+    assert issuer.fetches == 1
+    assert await issuer.kids("k1") == ["k1"]
+    issuer.clock.time += 60
+    for number in range(20):
+        assert await issuer.kids(f"unknown{number}") == []
+    assert issuer.fetches == 2
+
+
 async def test_keys_go_on_for_a_bounded_time_only() -> None:
     issuer = Issuer(_ONE)
     await issuer.kids("k1")
