@@ -15,6 +15,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from identity_provider import IdentityProvider
 from integration.talk import Talk, neighbours, soon
 from login_service import LoginService
 from next_hop import FakeNextHop
@@ -102,8 +103,11 @@ class MarkedRun:
             {"web@example.org": {"password": self.secrets["service user"], "facts": {"senders": ["web@example.org"]}}},
             token=self.secrets["service token"],
         )
-        for each in (self.relay.start(), self.service.start()):
+        self.secrets["client"] = mark()
+        self.provider = IdentityProvider(client=("gatepost", self.secrets["client"]))
+        for each in (self.relay.start(), self.service.start(), self.provider.start()):
             self._background(each)
+        stack.callback(lambda: self._background(self.provider.stop()))
         stack.callback(lambda: self._background(self.service.stop()))
         stack.callback(lambda: self._background(self.relay.close()))
 
@@ -146,6 +150,13 @@ secret_file = "{self._file("static", self.secrets["static"])}"
 issuer = "{ISSUER}"
 audience = "{AUDIENCE}"
 jwks_file = "{keys}"
+
+[[oauth.issuers]]
+issuer = "{self.provider.issuer}"
+audience = "{AUDIENCE}"
+client_id = "gatepost"
+client_secret_file = "{self._file("client", self.secrets["client"])}"
+timeout = "20s"
 
 [observe]
 log_level = "debug"
@@ -248,6 +259,10 @@ failed_logins_per_login = 0
                 self.secrets[f"token {what}, {mechanism}, signature"] = token.rpartition(".")[2]
                 self.secrets[f"token {what}, {mechanism}, claim"] = mine
                 self._try(mechanism, login, token, is_in=is_in)
+
+            for what, is_active in (("opaque", True), ("revoked", False)):
+                token = self.secrets[f"token {what}, {mechanism}"] = self.provider.token(active=is_active)
+                self._try(mechanism, "tim@example.org", token, is_in=is_active)
 
     def _talk_nonsense(self) -> None:
         """Bring secrets where they do not belong, as clients do that have lost the thread."""

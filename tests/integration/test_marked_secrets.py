@@ -60,6 +60,7 @@ def test_what_was_looked_through_is_what_there_is(run: MarkedRun) -> None:
     assert b"manifest.json" in run.places[str(run.server.folder / "backup.tar")]
     assert run.relay.used_mechanisms
     assert run.service.with_password
+    assert len(run.provider.questions) >= 4
 
 
 def test_a_secret_that_is_put_there_is_found(run: MarkedRun) -> None:
