@@ -155,12 +155,24 @@ async def test_many_are_asked_about_on_one_connection(open_store: Open, server: 
     assert store._auth._connection._number == 60
 
 
-async def test_over_tcp_it_is_the_same(open_store: Open) -> None:
-    [port] = free_ports(1)
-    server = Dovecot(port=port)
-    try:
+def on_a_port() -> tuple[Dovecot, int]:
+    """Return one that runs; somebody else may have taken a port that was free."""
+    for _ in range(9):
+        [port] = free_ports(1)
+        server = Dovecot(port=port)
         server.user(ANN, "{PLAIN}x")
-        server.start()
+        try:
+            server.start()
+        except RuntimeError:
+            server.remove()
+        else:
+            return server, port
+    raise RuntimeError("no port is free for long enough")
+
+
+async def test_over_tcp_it_is_the_same(open_store: Open) -> None:
+    server, port = on_a_port()
+    try:
         store = open_store(("127.0.0.1", port), has_userdb=False)
         checked = await store.check(ANN, Secret(b"x"), HOME)
         assert checked is not None
@@ -188,19 +200,19 @@ async def test_a_trouble_of_dovecots_own_is_no_judgement(open_store: Open) -> No
         server.remove()
 
 
-async def test_a_no_that_is_held_back_holds_up_nobody_and_a_silence_is_no_answer(open_store: Open) -> None:
-    server = Dovecot(failure_delay="6 secs")
+async def test_a_no_that_is_held_back_holds_up_nobody_else(open_store: Open) -> None:
+    server = Dovecot(failure_delay="1 hours")
     try:
         server.user(ANN, "{PLAIN}x")
         server.start()
-        store = open_store(server.client, userdb=server.userdb, timeout=3.0)
+        store = open_store(server.client, userdb=server.userdb)
         wrong = asyncio.create_task(store.check(ANN, Secret(b"wrong"), HOME))
         checked = await store.check(ANN, Secret(b"x"), HOME)
         assert checked is not None
         assert checked.credential is not None
         assert not wrong.done()
-        with pytest.raises(StoreUnavailable, match="no answer within 3 seconds"):
-            await wrong
+        wrong.cancel()
+        await asyncio.gather(wrong, return_exceptions=True)
         store.close()
     finally:
         server.remove()
@@ -228,7 +240,13 @@ async def test_in_a_running_server_it_stands_behind_the_database_goes_away_and_c
     server = Dovecot()
     stores = [
         {"type": "sqlite", "path": str(tmp_path / "state/accounts.db")},
-        {"type": "dovecot", "socket": str(server.client), "userdb_socket": str(server.userdb), "cache_time": "1s"},
+        {
+            "type": "dovecot",
+            "socket": str(server.client),
+            "userdb_socket": str(server.userdb),
+            "cache_time": "1s",
+            "timeout": "1m",
+        },
     ]
     try:
         server.user(ANN, "{PLAIN}annspass")
