@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import secrets
+import socket
 import ssl
 import time
 from collections import Counter
@@ -45,13 +46,17 @@ class IdentityProvider:
     questions: list[dict[str, str]] = field(default_factory=list)
     path: str = "/realms/mail"
     _server: asyncio.Server | None = None
+    _place: socket.socket | None = None
     _leaving: asyncio.Event = field(default_factory=asyncio.Event)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def start(self) -> None:
+        """Come, or come back: to the same place, which nobody else can take meanwhile."""
+        if self._place is None:
+            self._place = _bound(0)
+            self.port = self._place.getsockname()[1]
         self._leaving.clear()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.context)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, sock=_bound(self.port), ssl=self.context)
 
     async def stop(self) -> None:
         """Go away, with all connections."""
@@ -66,6 +71,12 @@ class IdentityProvider:
             while self._writers:
                 await asyncio.sleep(0.01)
         await server.wait_closed()
+
+    async def close(self) -> None:
+        """Go away for good."""
+        await self.stop()
+        if self._place is not None:
+            self._place.close()
 
     @property
     def issuer(self) -> str:
@@ -153,3 +164,10 @@ class IdentityProvider:
         form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
         self.questions.append(form)
         return "200 OK", self.opaque.get(form["token"], {"active": False})
+
+
+def _bound(port: int) -> socket.socket:
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind(("127.0.0.1", port))
+    return made

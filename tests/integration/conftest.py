@@ -74,7 +74,7 @@ async def provider() -> AsyncIterator[IdentityProvider]:
     made = IdentityProvider()
     await made.start()
     yield made
-    await made.stop()
+    await made.close()
 
 
 @pytest.fixture

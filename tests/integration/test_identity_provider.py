@@ -79,7 +79,7 @@ async def test_over_tls_the_provider_is_verified(
             assert await reply(server, shown.jwt()) == LATER
             assert "CERTIFICATE_VERIFY_FAILED" in next(e.reason for e in server.events if isinstance(e, IssuerAway))
     finally:
-        await shown.stop()
+        await shown.close()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_an_issuer_that_comes_by_tls_may_not_send_us_to_this_machine(
             assert await reply(server, shown.jwt(signer=provider.signers[0])) == LATER
             assert provider.asked[f"{provider.path}/keys"] == 0
     finally:
-        await shown.stop()
+        await shown.close()
 
 
 async def test_keys_rotate_and_twenty_unknown_key_ids_cause_one_fetch(start: Start, provider: IdentityProvider) -> None:

@@ -154,4 +154,4 @@ async def test_a_slow_issuer_is_not_in_the_way_of_another_ones_logins(
             assert await asyncio.gather(*waiting) == [LATER] * 30
             assert slow.asked["/slow/.well-known/openid-configuration"] == 1
     finally:
-        await slow.stop()
+        await slow.close()
