@@ -15,9 +15,10 @@ import pytest
 from gatepost.errors import Malformed, Misuse, StoreUnavailable
 from gatepost.identity import passwords, secret
 from gatepost.identity.accounts import remove_account, set_state
-from gatepost.identity.authority import TOKEN_CREDENTIAL, Authority, LoginAttempt
+from gatepost.identity.authority import Authority, LoginAttempt
 from gatepost.identity.credentials import revoke_credential
 from gatepost.identity.passwords import HashingPool
+from gatepost.identity.stand_ins import TOKEN_CREDENTIAL
 from gatepost.identity.stores.sqlite import SqliteStore
 from gatepost.identity.tokens import TokenInvalid, TokenSubject
 from gatepost.model.identity import Identity, Secret, Standing

@@ -17,7 +17,7 @@ from client_certificates import ClientAuthority, Issued, self_signed
 from gatepost.app import RealClock
 from gatepost.config.schema import Config
 from gatepost.identity.accounts import add_account, set_state
-from gatepost.identity.credentials import Rules, revoke_credential
+from gatepost.identity.credentials import Rules, add_credential, revoke_credential
 from gatepost.identity.database import Database
 from gatepost.identity.own_certificates import add_certificate
 from gatepost.identity.restrictions import Restrictions
@@ -563,3 +563,22 @@ async def test_no_exchange_with_a_flipped_bit_lets_anybody_in(serve, clients):
             await client.close()
         assert not successes(server)
         assert not server.troubles
+
+
+async def test_the_name_of_an_account_with_nothing_but_canaries_lets_nobody_in(serve, clients, settings):
+    bait, other = "bait@example.org", "real@example.org"
+    async with serve(listener=on_listeners(settings, client_identity="email")) as server:
+        base, keys = database(server), load_keys(server.worker.config.secret_key_file)
+        for login in (bait, other):
+            add_account(base, keys, login, now=time.time())
+            give(server, clients.issue(f"trap of {login}"), login, canary=True)
+        add_credential(base, keys, RULES, other, now=time.time(), force=True)
+        client, _ = await reach(server, clients.issue("one", other))
+        assert await external(client) == YES
+        await client.close()
+        client, _ = await reach(server, clients.issue("two", bait))
+        assert (await external(client)).startswith(NO)
+        assert failures(server)[-1].reason == "canary credential"
+        await client.close()
+        [touched] = [event for event in server.events if isinstance(event, CanaryTouched)]
+        assert touched.login == bait

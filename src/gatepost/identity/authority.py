@@ -15,13 +15,14 @@ from typing import Final
 from gatepost.errors import Malformed, Misuse
 from gatepost.identity.admission import CANARY, why_not, why_not_account
 from gatepost.identity.beside import Beside
-from gatepost.identity.certificates import CERTIFICATE_CREDENTIAL, Holder, Naming, credential_of, find_holder
+from gatepost.identity.certificates import Holder, Naming, find_holder
 from gatepost.identity.decoys import DECOY, Decoys
 from gatepost.identity.offer import Offer
 from gatepost.identity.passwords import Passwords
 from gatepost.identity.renewal import Renewals
 from gatepost.identity.sealing import Sealer
 from gatepost.identity.secret import is_mistyped
+from gatepost.identity.stand_ins import TOKEN_CREDENTIAL, VOUCHED_CREDENTIAL, credential_used
 from gatepost.identity.store import HMAC_MD5, Account, Credential, Store
 from gatepost.identity.stores.order import Found, StoresInOrder
 from gatepost.identity.tokens import TokenInvalid, Tokens, TokenSubject
@@ -35,15 +36,7 @@ from gatepost.sasl.prepare import prepare_name
 from gatepost.sasl.steps import Candidate, Held, TokenProblem, TokenRefused
 from gatepost.state.keys import Keys
 
-__all__ = ["TOKEN_CREDENTIAL", "VOUCHED_CREDENTIAL", "Authority", "LoginAttempt"]
-
-TOKEN_CREDENTIAL: Final = "oauth"  # noqa: S105 - the id of a credential
-"""Stands for the id of a credential when somebody came with an access token."""
-
-VOUCHED_CREDENTIAL: Final = "vouched"
-"""Stands for the id of a credential when a mechanism judged the proof by itself; its label is the mechanism."""
-
-_STAND_INS: Final = frozenset({TOKEN_CREDENTIAL, VOUCHED_CREDENTIAL})
+__all__ = ["Authority", "LoginAttempt"]
 
 _WATCH_SECONDS: Final = 1.0
 
@@ -144,7 +137,7 @@ class Authority:
         account = await self.find(identity.account)
         if account is None:
             return identity, "account removed"
-        credential = _credential(account, identity)
+        credential = credential_used(account, identity)
         if credential is None:
             return identity, "credential removed"
         reason = why_not(account, credential, peer, mechanism, self.clock.now())
@@ -350,6 +343,9 @@ class LoginAttempt:
         self.identity, self.reason = await self._authority.judge(identity, self._peer, self._mechanism)
         if self.reason == CANARY:
             self.canary = self.identity
+        elif self.canary is not None:
+            # An account of canaries alone is nobody's, whatever else proves its name.
+            self.reason = self.reason or CANARY
         # RFC 4616 §2: an empty authzid is the login itself; nobody may act as anybody else.
         if not self.reason and authzid:
             acting_as = _prepared(authzid)
@@ -381,14 +377,6 @@ class LoginAttempt:
         lacks_scope = isinstance(judged, TokenInvalid) and judged.lacks_scope
         problem = TokenProblem.SCOPE if lacks_scope else TokenProblem.INVALID
         return TokenRefused(problem, judged.scope, judged.configuration)
-
-
-def _credential(account: Account, identity: Identity) -> Credential | None:
-    if identity.credential == CERTIFICATE_CREDENTIAL:
-        return credential_of(account, identity.label)
-    if identity.credential in _STAND_INS:
-        return Credential(identity.credential, identity.label)
-    return next((each for each in account.credentials if each.id == identity.credential), None)
 
 
 def _prepared(name: str) -> str:
