@@ -199,6 +199,23 @@ async def test_whoever_asks_on_a_connection_that_was_kept_too_long_is_asked_abou
     assert liar.connections <= 4
 
 
+async def test_whoever_waits_for_a_connection_that_is_given_up_hears_of_it(liar: Liar, service: DovecotService) -> None:
+    liar.greeting = b"VERSION\t1\t2\n"
+    asked = [asyncio.create_task(ask(service)) for _ in range(3)]
+    async with asyncio.timeout(_PATIENCE):
+        while not liar.connections:
+            await asyncio.sleep(0.01)
+    # One who stops waiting does not stop it for the others.
+    asked[0].cancel()
+    await asyncio.gather(asked[0], return_exceptions=True)
+    assert not asked[1].done()
+    service.close()
+    for each in asked[1:]:
+        with pytest.raises(OSError, match="closed"):
+            await each
+    assert liar.connections == 1
+
+
 async def test_nobody_is_kept_waiting_by_a_service_that_is_not_there(liar: Liar) -> None:
     service = DovecotService(liar.folder / "nothing", "VERSION\t1\t1\n", "SPID")
     with pytest.raises(OSError, match="No such file"):

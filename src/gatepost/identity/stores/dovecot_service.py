@@ -21,6 +21,7 @@ Address: TypeAlias = Path | tuple[str, int]
 
 _LINE_LIMIT: Final = 65_536
 _GREETING_LINES: Final = 256
+_GREETING_SECONDS: Final = 10.0
 _UNSENT_LIMIT: Final = 1 << 20
 # Numbers have 32 bits at most; whoever asked the first of them has gone long ago.
 _LAST_NUMBER: Final = 1 << 31
@@ -74,7 +75,7 @@ class DovecotService:
         self._address = address
         self._opening = (greeting, ends, wants)
         self._connection: _Connection | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[_Connection] | None = None
 
     def __str__(self) -> str:
         return str(self._address) if isinstance(self._address, Path) else "{}:{}".format(*self._address)
@@ -110,26 +111,39 @@ class DovecotService:
             self._connection.end("closed")
 
     async def _connected(self) -> tuple[_Connection, bool]:
-        async with self._connecting:
+        if self._connecting is None:
             if self._connection is not None and not self._connection.problem:
                 return self._connection, False
-            self._connection = None
-            connection = _Connection(*self._opening)
-            loop = asyncio.get_running_loop()
-            try:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._settle)
+        # Whoever stops waiting does not stop it for the others.
+        return await asyncio.shield(self._connecting), True
+
+    async def _connect(self) -> _Connection:
+        connection = self._connection = _Connection(*self._opening)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_GREETING_SECONDS):
                 if isinstance(self._address, Path):
                     await loop.create_unix_connection(lambda: connection, str(self._address))
                 else:
                     await loop.create_connection(lambda: connection, *self._address)
-            except OSError as error:
-                raise OSError(os.strerror(error.errno) if error.errno else "cannot be reached") from None
-            try:
                 await connection.opened
-            except BaseException:
+            return connection
+        except TimeoutError:
+            raise OSError(f"no greeting within {_GREETING_SECONDS:g} seconds") from None
+        except _Lost:
+            raise
+        except OSError as error:
+            raise OSError(os.strerror(error.errno) if error.errno else "cannot be reached") from None
+        finally:
+            if not connection.is_open:
                 connection.end("given up")
-                raise
-            self._connection = connection
-            return connection, True
+
+    def _settle(self, task: asyncio.Task[_Connection]) -> None:
+        self._connecting = None
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may have gone
 
 
 class _Connection(asyncio.Protocol):
@@ -145,6 +159,11 @@ class _Connection(asyncio.Protocol):
         self._last = 0
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has greeted us."""
+        return self.opened.done() and not self.problem
 
     async def ask(self, command: str, words: str) -> Answer:
         if self._transport is None or self.problem:
@@ -184,7 +203,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
-        self._transport.write(self._greeting.encode())
+        if self.problem:
+            self._transport.abort()
+        else:
+            self._transport.write(self._greeting.encode())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.end(str(exc) if exc else "closed the connection")
