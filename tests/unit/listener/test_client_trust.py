@@ -193,14 +193,20 @@ HELLO_RETRY_REQUEST = hashlib.sha256(b"HelloRetryRequest").digest()
 
 
 def without_key(hello: bytes) -> bytes:
-    """Take the one key out of the key_share extension of a ClientHello in one record, and correct all lengths."""
-    start = hello.index(b"\x00\x33\x00\x26\x00\x24")
-    shorter = bytearray(hello[:start] + b"\x00\x33\x00\x02\x00\x00" + hello[start + 6 + 0x24 :])
-    place = 9 + 2 + 32  # record, message, version, random
-    place += 1 + shorter[place]  # session id
-    place += 2 + int.from_bytes(shorter[place : place + 2], "big")  # ciphers
-    place += 1 + shorter[place]  # compression
-    for begin, octets in ((3, 2), (6, 3), (place, 2)):
-        length = int.from_bytes(shorter[begin : begin + octets], "big") - 0x24
-        shorter[begin : begin + octets] = length.to_bytes(octets, "big")
+    """Take the keys out of the key_share extension of a ClientHello in one record, and correct all lengths."""
+
+    def number(place: int, octets: int = 2) -> int:
+        return int.from_bytes(hello[place : place + octets], "big")
+
+    extensions = 9 + 2 + 32  # record, message, version, random
+    extensions += 1 + number(extensions, 1)  # session id
+    extensions += 2 + number(extensions)  # ciphers
+    extensions += 1 + number(extensions, 1)  # compression
+    place = extensions + 2
+    while number(place) != 51:  # key_share
+        place += 4 + number(place + 2)
+    keys = number(place + 4)
+    shorter = bytearray(hello[: place + 6] + hello[place + 6 + keys :])
+    for begin, octets in ((3, 2), (6, 3), (extensions, 2), (place + 2, 2), (place + 4, 2)):
+        shorter[begin : begin + octets] = (number(begin, octets) - keys).to_bytes(octets, "big")
     return bytes(shorter)
