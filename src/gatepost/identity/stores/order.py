@@ -50,6 +50,7 @@ class StoresInOrder:
         # Asked once: of a protocol it takes longer than to look a name up.
         self._checking = {number: each for number, each in enumerate(stores) if isinstance(each, PasswordStore)}
         self._renewing = {number: each for number, each in enumerate(stores) if isinstance(each, RenewingStore)}
+        self._holding = {number: each for number, each in enumerate(stores) if isinstance(each, CertificateStore)}
         self._emit = emit
         self._away: dict[int, str] = {}
 
@@ -124,15 +125,14 @@ class StoresInOrder:
         Raises:
             StoreUnavailable: a store is away that may hold it, perhaps as one that was revoked.
         """
-        for number, store in enumerate(self._stores):
-            if isinstance(store, CertificateStore):
-                try:
-                    login = await store.holder(fingerprint)
-                except StoreUnavailable as error:
-                    self.is_away(number, error)
-                    raise
-                if login is not None:
-                    return login
+        for number, store in self._holding.items():
+            try:
+                login = await store.holder(fingerprint)
+            except StoreUnavailable as error:
+                self.is_away(number, error)
+                raise
+            if login is not None:
+                return login
         return ""
 
     def close(self) -> None:
