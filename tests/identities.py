@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,18 @@ from gatepost.model.peer import Peer
 from gatepost.sasl.registry import MECHANISMS
 from gatepost.state.keys import Keys
 
-__all__ = ["ALL", "CHEAP", "KEYS", "PEER", "Book", "Clock"]
+__all__ = ["ALL", "CHEAP", "KEYS", "PEER", "Book", "Clock", "closing"]
 
 ALL = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5")
 CHEAP = Argon2(memory_bytes=8 * 1024, passes=1, lanes=1)
 KEYS = Keys(Secret(bytes(range(32))))
 PEER = Peer("192.0.2.7", 40000, "submission")
+
+
+async def closing() -> None:
+    """Let connections that were closed come to their end, which takes some turns of the loop, before it is closed."""
+    for _ in range(40):
+        await asyncio.sleep(0.001)
 
 
 @dataclass

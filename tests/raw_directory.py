@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gatepost.identity.ldap.ber import Elements, element, size_of_first, whole
+from servers import free_ports
 
 __all__ = ["BIND", "EXTENDED", "SEARCH", "RawDirectory", "done", "entry", "message", "result"]
 
@@ -52,8 +53,9 @@ class RawDirectory:
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def start(self, context: ssl.SSLContext | None = None) -> None:
+        if not self.port:
+            [self.port] = free_ports(1)  # nobody takes it meanwhile
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=context)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         assert self._server is not None

@@ -22,7 +22,7 @@ from gatepost.identity.stores.dovecot_service import Address
 from gatepost.model.identity import Secret
 from gatepost.model.peer import Peer, TlsFacts
 from gatepost.observe.events import SessionRevoked, StoreAway, StoreBack
-from identities import KEYS, Clock
+from identities import KEYS, Clock, closing
 from integration.conftest import LOGIN, SECRET, Start
 from integration.test_session import until
 from integration.test_several_stores import hello, plain
@@ -68,7 +68,7 @@ async def open_store(server: Dovecot) -> AsyncIterator[Open]:
     yield opened
     for each in stores:
         each.close()
-    await asyncio.sleep(0.02)
+    await closing()
 
 
 @pytest.mark.parametrize("has_userdb", [True, False])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import pytest
 from contracts.store_contract import Keeper, NameContract
 from dovecot import Dovecot
 from gatepost.identity.stores.dovecot import DovecotStore
-from identities import KEYS, Clock
+from identities import KEYS, Clock, closing
 
 
 @dataclass
@@ -78,7 +77,7 @@ async def keeper(server: Dovecot) -> AsyncIterator[DovecotKeeper]:
     made = DovecotKeeper(store, server, clock)
     yield made
     store.close()
-    await asyncio.sleep(0.02)
+    await closing()
     if made.users:
         server.remove_users(*made.users)
 

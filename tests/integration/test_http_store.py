@@ -19,7 +19,7 @@ from gatepost.identity.stores.http import HttpStore
 from gatepost.identity.stores.http_context import client_context
 from gatepost.model.identity import Secret
 from gatepost.observe.events import SessionRevoked, StoreAway, StoreBack
-from identities import KEYS, Clock
+from identities import KEYS, Clock, closing
 from integration.conftest import LOGIN, SECRET, Start
 from integration.test_session import until
 from integration.test_several_stores import hello, plain
@@ -50,7 +50,7 @@ def store_of(service: LoginService, clock: Clock, **options: Any) -> HttpStore:
 
 async def close(store: HttpStore) -> None:
     store.close()
-    await asyncio.sleep(0.05)
+    await closing()
 
 
 async def test_it_is_told_name_and_password_and_says_whose_they_are(service: LoginService, clock: Clock) -> None:

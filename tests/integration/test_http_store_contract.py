@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from contracts.store_contract import Keeper, NameContract
 from gatepost.identity.stores.http import HttpStore
-from identities import KEYS, Clock
+from identities import KEYS, Clock, closing
 from login_service import LoginService
 
 
@@ -45,7 +44,7 @@ async def keeper() -> AsyncIterator[HttpKeeper]:
     store = HttpStore(f"http://127.0.0.1:{service.port}/", KEYS, clock, cache_seconds=0.0)
     yield HttpKeeper(store, service, clock)
     store.close()
-    await asyncio.sleep(0.02)
+    await closing()
     await service.stop()
 
 

@@ -19,7 +19,7 @@ from gatepost.identity.stores.http_context import client_context
 from gatepost.identity.stores.ldap import LdapStore, Where
 from gatepost.model.identity import Secret
 from gatepost.observe.events import Event, StoreAmbiguous
-from identities import KEYS, Clock
+from identities import KEYS, Clock, closing
 from integration.test_ldap_store import opened
 from raw_directory import BIND, EXTENDED, SEARCH, RawDirectory, done, entry, message, result
 from servers import Authority
@@ -53,7 +53,7 @@ async def make() -> AsyncIterator[Callable[..., LdapStore]]:
     yield make
     for store in made:
         store.close()
-    await asyncio.sleep(0.02)
+    await closing()
 
 
 Make = Callable[..., LdapStore]

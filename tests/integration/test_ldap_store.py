@@ -22,7 +22,7 @@ from gatepost.identity.stores.ldap import LdapStore, Where
 from gatepost.identity.stores.ldap_account import AttributeNames
 from gatepost.model.identity import Secret
 from gatepost.observe.events import Event, LoginFailed, SessionRevoked, StoreAmbiguous, StoreAway, StoreBack
-from identities import KEYS, Clock
+from identities import KEYS, Clock, closing
 from integration.attempts import shape
 from integration.conftest import LOGIN, SECRET, Start
 from integration.test_session import until
@@ -60,7 +60,7 @@ async def make(slapd: Slapd, authority: Authority) -> AsyncIterator[Make]:
     yield make
     for store in made:
         store.close()
-    await asyncio.sleep(0.02)
+    await closing()
 
 
 def opened(checked: Checked | None) -> bool:

@@ -59,7 +59,7 @@ async def test_a_provider_in_trouble_is_no_no_and_its_return_is_noticed(
     else:
         provider.answers[path] = _TROUBLES[trouble]
     issuer = provider.settings(
-        timeout="1s" if trouble == "silence" else "20s", **(our_client if place == "introspection" else {})
+        timeout="3s" if trouble == "silence" else "20s", **(our_client if place == "introspection" else {})
     )
     async with start(auth=AUTH, oauth={"issuers": [issuer]}) as server:
         token = provider.token() if place == "introspection" else provider.jwt()
