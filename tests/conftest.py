@@ -1,15 +1,18 @@
-"""Fixtures that every kind of test may ask for: certificates made on the fly, and the rule for tests that need root."""
+"""What every kind of test may ask for: certificates made on the fly, PostgreSQL; and the rule for tests of root."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+from gatepost.identity.stores.postgres_server import PostgresServer
+from private_postgres import PrivatePostgres, why_missing
 from servers import Authority
 
 # The same examples each time, and no judgement of how fast a machine is: only a fault may fail a test.  With
@@ -37,3 +40,47 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Return a certificate authority, with a certificate of its for localhost and 127.0.0.1."""
     return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def postgres(authority: Authority) -> Iterator[PrivatePostgres]:
+    """Return a PostgreSQL server, whose certificate is the authority's."""
+    with made_postgres(authority) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(authority: Authority) -> Iterator[PrivatePostgres]:
+    """Return a PostgreSQL server that nobody else uses, so that it can be stopped."""
+    with made_postgres(authority) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def accounts_template(postgres: PrivatePostgres) -> str:
+    """Return the name of a database with our tables, and nothing in them."""
+    return postgres.database_with_tables()
+
+
+@pytest.fixture
+def accounts_server(postgres: PrivatePostgres, accounts_template: str) -> Iterator[PostgresServer]:
+    """Return how an accounts database is reached that nobody else uses."""
+    name = postgres.database(accounts_template)
+    yield postgres.server(name)
+    postgres.drop(name)
+
+
+@contextlib.contextmanager
+def made_postgres(authority: Authority) -> Iterator[PrivatePostgres]:
+    """Make a server, or skip the test; it is waited for as long as a slow machine takes."""
+    reason = why_missing()
+    if reason:
+        pytest.skip(reason)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("postgres_server.CONNECT_SECONDS", "postgres_pool.CONNECT_SECONDS", "postgres_writing._PATIENCE"):
+            patch.setattr(f"gatepost.identity.stores.{name}", 100.0)
+        server = PrivatePostgres(authority.certificate, authority.key)
+        try:
+            yield server
+        finally:
+            server.remove()

@@ -10,9 +10,11 @@ from typing import Any
 from gatepost.identity.accounts import add_account
 from gatepost.identity.authority import Authority
 from gatepost.identity.credentials import CredentialRow, Restrictions, Rules, add_credential
-from gatepost.identity.database import Database
+from gatepost.identity.database import AccountsDatabase, Database
 from gatepost.identity.migrate import upgrade
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
+from gatepost.identity.store import Store
+from gatepost.identity.stores.postgres_server import PostgresServer
 from gatepost.identity.stores.sqlite import SqliteStore
 from gatepost.identity.verifiers import Argon2
 from gatepost.model.identity import Secret
@@ -20,7 +22,7 @@ from gatepost.model.peer import Peer
 from gatepost.sasl.registry import MECHANISMS
 from gatepost.state.keys import Keys
 
-__all__ = ["ALL", "CHEAP", "KEYS", "PEER", "Book", "Clock", "closing"]
+__all__ = ["ALL", "CHEAP", "KEYS", "PEER", "Book", "Clock", "PostgresBook", "closing"]
 
 ALL = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", "CRAM-MD5")
 CHEAP = Argon2(memory_bytes=8 * 1024, passes=1, lanes=1)
@@ -55,14 +57,20 @@ class Clock:
 class Book:
     """A database of accounts, and an authority that reads it."""
 
+    database: AccountsDatabase
+    store: Store
+
     def __init__(self, folder: Path, *, mechanisms: tuple[str, ...] = ALL, iterations: int = 4096) -> None:
-        self.clock = Clock()
         self.path = folder / "accounts.db"
         self.database = Database(self.path)
         upgrade(self.database)
+        self.store = SqliteStore(self.path)
+        self._open(mechanisms, iterations)
+
+    def _open(self, mechanisms: tuple[str, ...], iterations: int) -> None:
+        self.clock = Clock()
         self.iterations = iterations
         self.rules = Rules(mechanisms, {"submission": mechanisms, "devices": mechanisms}, CHEAP)
-        self.store = SqliteStore(self.path)
 
     def account(self, login: str, **facts: Any) -> None:
         add_account(self.database, KEYS, login, now=self.clock.now(), iterations=self.iterations, **facts)
@@ -106,3 +114,16 @@ class Book:
             argon2=CHEAP,
             **options,
         )
+
+
+class PostgresBook(Book):
+    """A database of accounts on a PostgreSQL server, and an authority that reads it."""
+
+    def __init__(self, server: PostgresServer, *, mechanisms: tuple[str, ...] = ALL, iterations: int = 4096) -> None:
+        from gatepost.identity.postgres_database import PostgresDatabase
+        from gatepost.identity.stores.postgres import PostgresStore
+
+        self.server = server
+        self.database = PostgresDatabase(server)
+        self.store = PostgresStore(server)
+        self._open(mechanisms, iterations)

@@ -9,11 +9,11 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import ConfigError
 from gatepost.identity.authority import Authority
+from gatepost.identity.ledger import Ledger
 from gatepost.identity.passwords import HashingPool, PasswordMemory, Passwords
 from gatepost.identity.renewal import Renewals
 from gatepost.identity.retirement import Retirement, Warn
@@ -47,7 +47,7 @@ from gatepost.state.counters import Counters
 from gatepost.state.keys import Keys
 from gatepost.state.node import STATE_FILE, NodeState
 from gatepost.state.subjects import LoginLimits
-from gatepost.store_parts import open_stores
+from gatepost.store_parts import bring_postgres_up, ledgers, open_stores
 from gatepost.token_parts import token_verifier
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def bring_stores_up(config: schema.Config) -> None:
             words = [sys.executable, "-m", "gatepost.identity.migrate", str(store.path)]
             if subprocess.run(words, check=False).returncode:  # noqa: S603 - our own program, our own words
                 raise ConfigError(f"{store.path}: the accounts database cannot be brought up to date; see above")
+        elif store.type == "postgres":
+            bring_postgres_up(store.server)
 
 
 def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) -> Authority:
@@ -125,20 +127,19 @@ def _mechanisms(listener: schema.Listener, auth: schema.Auth) -> list[Mechanism]
 
 def retirement(config: schema.Config, queue: MailQueue, clock: Clock, emit: Emitter) -> Retirement:
     """Return what looks after credentials whose time is nearly over."""
-    paths, warning, warn = ending(config, queue, clock, emit)
-    return Retirement(paths, config.state_dir / STATE_FILE, warning, clock, emit, warn)
+    kept, warning, warn = ending(config, queue, clock, emit)
+    return Retirement(kept, config.state_dir / STATE_FILE, warning, clock, emit, warn)
 
 
 def ending(
     config: schema.Config, queue: MailQueue, clock: Clock, emit: Emitter
-) -> tuple[Sequence[Path], float, Warn | None]:
+) -> tuple[Sequence[Ledger], float, Warn | None]:
     """Return the accounts databases that are looked after, how long before its end a credential is warned of, and how.
 
     Mail to owners goes by *queue*.
     """
-    paths = [each.path for each in config.store if each.type == "sqlite"]
     mail = OwnerMail(config.hostname, queue.spool, queue.scheduler.wake, clock, emit)
-    return paths, config.auth.expiry_warning.total_seconds(), mail.warn if config.auth.expiry_mail else None
+    return ledgers(config), config.auth.expiry_warning.total_seconds(), mail.warn if config.auth.expiry_mail else None
 
 
 def policies(config: schema.Config, counters: Counters) -> Chain:

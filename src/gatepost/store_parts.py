@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import ipaddress
+import json
 import ssl
+import subprocess
+import sys
 from typing import TYPE_CHECKING, assert_never
 
-from gatepost.errors import ConfigError
+from gatepost.errors import ConfigError, StoreUnavailable
+from gatepost.identity.ledger import Ledger, SqliteLedger
 from gatepost.identity.store import Account, Credential, Store
 from gatepost.identity.stores.file import FileStore
+from gatepost.identity.stores.rows import SCHEMA_VERSION
 from gatepost.identity.stores.sqlite import SqliteStore
 from gatepost.identity.verifiers import Argon2
 from gatepost.model.clock import Clock
@@ -19,9 +26,11 @@ from gatepost.state.keys import Keys
 if TYPE_CHECKING:
     from gatepost.config import directory
     from gatepost.config import stores as schema
+    from gatepost.config.postgres import PostgresStore as PostgresKeys
     from gatepost.config.schema import Config
+    from gatepost.identity.stores.postgres_server import PostgresServer
 
-__all__ = ["open_stores"]
+__all__ = ["bring_postgres_up", "ledgers", "open_stores"]
 
 
 def open_stores(config: Config, keys: Keys, clock: Clock, emit: Emitter) -> list[Store]:
@@ -34,12 +43,47 @@ def open_stores(config: Config, keys: Keys, clock: Clock, emit: Emitter) -> list
     return stores
 
 
+def ledgers(config: Config) -> list[Ledger]:
+    """Return where it is written which credentials end."""
+    found: list[Ledger] = []
+    for each in config.store:
+        if each.type == "sqlite":
+            found.append(SqliteLedger(each.path))
+        elif each.type == "postgres":
+            from gatepost.identity.postgres_ledger import PostgresLedger
+
+            found.append(PostgresLedger(each.server))
+    return found
+
+
+def bring_postgres_up(server: PostgresServer) -> None:
+    """Make the tables, or bring them up to date, in a process of its own; a server that is away is left for later.
+
+    Raises:
+        ConfigError: they cannot be brought up to date.
+    """
+    from gatepost.identity.stores.postgres import schema as schema_there
+
+    try:
+        if asyncio.run(schema_there(server)) == SCHEMA_VERSION:
+            return
+    except StoreUnavailable:
+        return  # the check of the configuration has told
+    words = [sys.executable, "-m", "gatepost.identity.migrate"]
+    # By standard input, because everybody can read the words of a process.
+    told = json.dumps(server.to_words()).encode()
+    if subprocess.run(words, input=told, check=False).returncode:  # noqa: S603 - our own program, our own words
+        raise ConfigError(f"{server}: cannot be brought up to date; see above")
+
+
 def _open(store: schema.Store, name: str, config: Config, keys: Keys, clock: Clock, emit: Emitter) -> Store:
     # Each kind is loaded only where it is configured.
     if store.type == "sqlite":
-        hashing = config.auth.argon2
-        cost = Argon2(memory_bytes=hashing.memory_bytes, passes=hashing.passes, lanes=hashing.lanes)
-        return SqliteStore(store.path, name, cost)
+        return SqliteStore(store.path, name, _argon2(config))
+    if store.type == "postgres":
+        from gatepost.identity.stores.postgres import PostgresStore
+
+        return PostgresStore(_reachable(store), name, store.connections, _argon2(config))
     if store.type == "passwd-file":
         from gatepost.identity.stores.passwd_file import PasswdFile
 
@@ -83,6 +127,22 @@ def _ldap(store: directory.LdapStore, name: str, config: Config, keys: Keys, clo
         connections=store.connections,
         iterations=config.auth.scram_iterations,
     )
+
+
+def _argon2(config: Config) -> Argon2:
+    cost = config.auth.argon2
+    return Argon2(memory_bytes=cost.memory_bytes, passes=cost.passes, lanes=cost.lanes)
+
+
+def _reachable(store: PostgresKeys) -> PostgresServer:
+    if importlib.util.find_spec("asyncpg") is None:
+        raise ConfigError("store of type postgres: needs asyncpg; install it: pip install 'gatepost[postgres]'")
+    server = store.server
+    try:
+        _ = server.context
+    except OSError as error:
+        raise ConfigError(f"{server}: its certificates cannot be used: {error}; give PEM files") from None
+    return server
 
 
 def _http(store: schema.HttpStore, name: str, config: Config, keys: Keys, clock: Clock) -> Store:

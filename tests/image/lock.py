@@ -37,8 +37,9 @@ def closure(requirements: Iterable[str]) -> set[str]:
 
 
 def runtime() -> set[str]:
-    """Return what gatepost needs to run."""
-    return closure(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    """Return what gatepost needs to run, with PostgreSQL."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return closure(project["dependencies"] + project["optional-dependencies"]["postgres"])
 
 
 def backend() -> set[str]:

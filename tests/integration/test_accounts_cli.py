@@ -12,9 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gatepost.cli.main import gatepost
+from gatepost.identity.store import Account
+from gatepost.identity.stores.postgres import PostgresStore
+from gatepost.identity.stores.postgres_server import PostgresServer
 from gatepost.identity.stores.sqlite import SqliteStore
 from gatepost.identity.verifiers import check_of, matching
 from gatepost.model.identity import Secret
+from private_postgres import PASSWORD
 
 _CONFIG = """
 hostname = "mail.example.org"
@@ -46,9 +50,26 @@ _LOGIN = "tim@example.org"
 class Desk:
     """Where the operator sits."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: PostgresServer | None = None) -> None:
         self.config = folder / "gatepost.toml"
         self.config.write_text(_CONFIG)
+        self.server = server
+        if server is not None:
+            secret = folder / "postgres.password"
+            secret.touch(0o600)
+            secret.write_text(PASSWORD)
+            with self.config.open("a") as file:
+                file.write(
+                    f"""
+[[store]]
+type = "postgres"
+host = "{server.host}"
+port = {server.port}
+database = "{server.database}"
+password_file = "postgres.password"
+timeout = "30s"
+"""
+                )
         self.state = folder / "state"
 
     def run(self, *words: str, stdin: bytes | None = None, code: int = 0) -> Result:
@@ -61,18 +82,26 @@ class Desk:
 
     def opens(self, secret: bytes) -> str | None:
         """Return the credential of tim that *secret* opens."""
-        store = SqliteStore(self.state / "accounts.db")
-        account = asyncio.run(store.find(_LOGIN))
-        store.close()
+        store = SqliteStore(self.state / "accounts.db") if self.server is None else PostgresStore(self.server)
+
+        async def find() -> Account | None:
+            try:
+                return await store.find(_LOGIN)
+            finally:
+                store.close()
+
+        account = asyncio.run(find())
         assert account is not None
         check = check_of(account)
         found = matching(check, Secret(secret))
         return None if found is None else check.all[found].credential.id
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+@pytest.fixture(params=["sqlite", "postgres"])
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
+    if request.param == "sqlite":
+        return Desk(tmp_path)
+    return Desk(tmp_path, request.getfixturevalue("accounts_server"))
 
 
 @pytest.fixture
@@ -81,7 +110,8 @@ def staffed(desk: Desk) -> Desk:
     return desk
 
 
-def test_before_the_first_account_there_is_nothing_and_looking_makes_nothing(desk: Desk) -> None:
+def test_before_the_first_account_there_is_nothing_and_looking_makes_nothing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
     assert desk.rows("account", "list") == []
     assert desk.rows("credential", "list") == []
     assert desk.run("account", "list").output == ""
@@ -94,7 +124,8 @@ def test_an_account_is_added_and_the_next_step_is_told(desk: Desk) -> None:
     result = desk.run("account", "add", "Tim@Example.ORG")
     assert result.stdout == f"{_LOGIN}\n"
     assert f"gatepost credential add {_LOGIN}" in result.stderr
-    assert (desk.state / "accounts.db").stat().st_mode & 0o777 == 0o600
+    if desk.server is None:
+        assert (desk.state / "accounts.db").stat().st_mode & 0o777 == 0o600
     assert (desk.state / "secret.key").stat().st_mode & 0o777 == 0o600
     again = desk.run("account", "add", _LOGIN, code=1)
     assert (again.stdout, "already" in again.stderr) == ("", True)
@@ -263,7 +294,9 @@ def test_trouble_names_what_is_wrong_and_what_to_do(staffed: Desk, words: tuple[
     assert "Traceback" not in result.output
 
 
-def test_a_broken_database_is_told_without_a_traceback(staffed: Desk) -> None:
+def test_a_broken_database_is_told_without_a_traceback(tmp_path: Path) -> None:
+    staffed = Desk(tmp_path)
+    staffed.state.mkdir()
     (staffed.state / "accounts.db").write_bytes(b"no database at all, " * 300)
     result = staffed.run("account", "list", code=1)
     assert "accounts.db" in result.stderr

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from client_certificates import ClientAuthority
+from gatepost.identity.stores.postgres import PostgresStore
 from gatepost.identity.stores.sqlite import SqliteStore
-from integration.test_accounts_cli import _CONFIG, _LOGIN, Desk
+from integration.test_accounts_cli import _LOGIN, Desk
 
 
 @pytest.fixture
@@ -18,24 +19,28 @@ def clients(tmp_path: Path) -> ClientAuthority:
     return ClientAuthority(tmp_path / "clients")
 
 
-@pytest.fixture
-def desk(tmp_path: Path, clients: ClientAuthority) -> Desk:
-    made = Desk(tmp_path)
+@pytest.fixture(params=["sqlite", "postgres"])
+def desk(request: pytest.FixtureRequest, tmp_path: Path, clients: ClientAuthority) -> Desk:
+    made = Desk(tmp_path, request.getfixturevalue("accounts_server") if request.param == "postgres" else None)
     made.config.write_text(
-        _CONFIG.replace('["SCRAM-SHA-256"', '["EXTERNAL", "SCRAM-SHA-256"').replace(
-            'mechanisms = ["PLAIN", "LOGIN"]', f'mechanisms = ["EXTERNAL", "PLAIN"]\nclient_ca = "{clients.path}"'
-        )
+        made.config.read_text()
+        .replace('["SCRAM-SHA-256"', '["EXTERNAL", "SCRAM-SHA-256"')
+        .replace('mechanisms = ["PLAIN", "LOGIN"]', f'mechanisms = ["EXTERNAL", "PLAIN"]\nclient_ca = "{clients.path}"')
     )
     made.run("account", "add", _LOGIN)
     return made
 
 
 def holder(desk: Desk, fingerprint: str) -> str | None:
-    store = SqliteStore(desk.state / "accounts.db")
-    try:
-        return asyncio.run(store.holder(fingerprint))
-    finally:
-        store.close()
+    store = SqliteStore(desk.state / "accounts.db") if desk.server is None else PostgresStore(desk.server)
+
+    async def ask() -> str | None:
+        try:
+            return await store.holder(fingerprint)
+        finally:
+            store.close()
+
+    return asyncio.run(ask())
 
 
 def test_a_certificate_is_added_shown_and_revoked(desk: Desk, clients: ClientAuthority) -> None:

@@ -16,9 +16,9 @@ from integration.test_accounts_cli import _LOGIN, Desk
 from integration.test_last_used import login
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    made = Desk(tmp_path)
+@pytest.fixture(params=["sqlite", "postgres"])
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Desk:
+    made = Desk(tmp_path, request.getfixturevalue("accounts_server") if request.param == "postgres" else None)
     made.run("account", "add", _LOGIN, "--contact", "owner@example.org")
     return made
 

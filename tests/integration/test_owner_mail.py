@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import email
 import email.policy
-import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from gatepost.identity.restrictions import Restrictions
 from gatepost.observe.events import CredentialExpiring, Event, OwnerWarned, RecipientDelivered
 from gatepost.state.keys import load_keys
 from gatepost.testing import RunningServer
-from integration.test_rotation import DAY, TIM, World
+from integration.test_rotation import DAY, TIM, World, ledger_of, make_world
 
 LOGINS = {"ann@example.org": "owner@example.net", "quiet@example.org": ""}
 
@@ -45,9 +43,9 @@ class Office:
         self.told.append(event)
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+@pytest.fixture(params=["sqlite", "postgres"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    made = make_world(request, tmp_path)
     made.book.credential(TIM, expires=made.clock.now() + 5 * DAY)
     yield made
     made.close()
@@ -57,7 +55,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def office(world: World) -> Office:
     made = Office()
     for each in world.workers:
-        each.adapt([world.book.path], 7 * DAY, made.warn)
+        each.adapt([ledger_of(world.book)], 7 * DAY, made.warn)
     return made
 
 
@@ -124,8 +122,8 @@ async def test_a_mail_that_is_broken_off_leaves_the_warning_to_the_next(world: W
 
 
 def _warned(world: World) -> float | None:
-    with contextlib.closing(sqlite3.connect(world.book.path)) as connection:
-        found: float | None = connection.execute("SELECT warned FROM credentials").fetchone()[0]
+    with world.book.database.reading() as connection:
+        found: float | None = connection.exec_driver_sql("SELECT warned FROM credentials").scalar_one()
     return found
 
 

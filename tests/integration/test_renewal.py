@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from passlib import hash as passlib_hashes
+from sqlalchemy import text
 
 from gatepost.identity.authority import Authority
 from gatepost.identity.credentials import list_credentials, revoke_credential
@@ -20,12 +19,13 @@ from gatepost.identity.passwords import HashingPool
 from gatepost.identity.renewal import Renewal, Renewals, RenewingStore
 from gatepost.identity.restrictions import Rules
 from gatepost.identity.store import ARGON2ID, HASH, HMAC_MD5, SCRAM_SHA_256, Work
+from gatepost.identity.stores.postgres import PostgresStore
 from gatepost.identity.stores.sqlite import SqliteStore
 from gatepost.identity.verifiers import Argon2
 from gatepost.model.identity import Identity, Secret
 from gatepost.observe.events import CredentialRenewed, Event
 from gatepost.sasl.scram import parse_record, stored_key
-from identities import CHEAP, KEYS, PEER, Book
+from identities import CHEAP, KEYS, PEER, Book, PostgresBook
 
 TIM, PASSWORD = "tim@example.org", "correct horse 7"
 MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5")
@@ -41,8 +41,9 @@ def bcrypt(password: str) -> str:
 class Desk:
     """A database, and workers that read it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.book = Book(folder, mechanisms=MECHANISMS)
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self.stores: list[SqliteStore | PostgresStore] = []
         self.events: list[Event] = []
         self.authorities: list[Authority] = []
 
@@ -57,17 +58,33 @@ class Desk:
     ) -> Authority:
         pool = HashingPool(2)
         renewals = Renewals(pool, KEYS, mechanisms, iterations, argon2, self.events.append)
-        store = SqliteStore(self.book.path, argon2=argon2)
-        authority = self.book.authority(stores=[store], pool=pool, renewals=renewals, iterations=iterations)
+        authority = self.book.authority(
+            stores=[self.store(argon2)], pool=pool, renewals=renewals, iterations=iterations
+        )
         self.authorities.append(authority)
         return authority
 
+    def store(self, argon2: Argon2 | None = None) -> SqliteStore | PostgresStore:
+        """Open the database as a worker does; it is closed at the end."""
+        book = self.book
+        if isinstance(book, PostgresBook):
+            self.stores.append(PostgresStore(book.server, argon2=argon2))
+        else:
+            self.stores.append(SqliteStore(book.path, argon2=argon2))
+        return self.stores[-1]
+
+    def close(self) -> None:
+        for each in (*self.authorities, *self.stores):
+            each.close()
+
     def held(self, login: str = TIM) -> list[dict[str, bytes]]:
-        with contextlib.closing(sqlite3.connect(self.book.path)) as connection:
+        with self.book.database.reading() as connection:
             rows = connection.execute(
-                "SELECT c.id, v.scheme, v.value FROM accounts AS a JOIN credentials AS c ON c.account_id = a.id "
-                "LEFT JOIN verifiers AS v ON v.credential_id = c.id WHERE a.login = ? ORDER BY c.created, c.id",
-                (login,),
+                text(
+                    "SELECT c.id, v.scheme, v.value FROM accounts AS a JOIN credentials AS c ON c.account_id = a.id "
+                    "LEFT JOIN verifiers AS v ON v.credential_id = c.id WHERE a.login = :login ORDER BY c.created, c.id"
+                ),
+                {"login": login},
             ).fetchall()
         found: dict[str, dict[str, bytes]] = {}
         for number, scheme, value in rows:
@@ -77,11 +94,10 @@ class Desk:
         return list(found.values())
 
     def account(self, login: str = TIM) -> tuple[bytes, int]:
-        with contextlib.closing(sqlite3.connect(self.book.path)) as connection:
-            found: tuple[bytes, int] = connection.execute(
-                "SELECT salt, iterations FROM accounts WHERE login = ?", (login,)
-            ).fetchone()
-            return found
+        with self.book.database.reading() as connection:
+            statement = text("SELECT salt, iterations FROM accounts WHERE login = :login")
+            salt, iterations = connection.execute(statement, {"login": login}).one()
+        return salt, iterations
 
     @property
     def renewed(self) -> list[CredentialRenewed]:
@@ -100,18 +116,20 @@ async def settled(authority: Authority) -> None:
         await authority.renewals.settled()
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made_ = Desk(tmp_path)
+@pytest.fixture(params=["sqlite", "postgres"])
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    if request.param == "sqlite":
+        made_ = Desk(Book(tmp_path, mechanisms=MECHANISMS))
+    else:
+        made_ = Desk(PostgresBook(request.getfixturevalue("accounts_server"), mechanisms=MECHANISMS))
     yield made_
-    for each in made_.authorities:
-        each.close()
+    made_.close()
 
 
 async def test_the_first_login_puts_what_we_keep_in_the_place_of_another_programs_hash(desk: Desk) -> None:
     desk.take(f"{TIM}:{bcrypt(PASSWORD)}\n")
     worker = desk.worker()
-    assert isinstance(SqliteStore(desk.book.path), RenewingStore)
+    assert isinstance(desk.store(), RenewingStore)
     [before] = desk.held()
     assert set(before) == {HASH}
     assert await log_in(worker, "wrong") is None
@@ -153,7 +171,7 @@ async def test_it_comes_about_once_whoever_brings_the_password_and_however_often
 class Between:
     """A store in front of which something happens right before a renewal is written down."""
 
-    def __init__(self, store: SqliteStore, act: Callable[[], object]) -> None:
+    def __init__(self, store: RenewingStore, act: Callable[[], object]) -> None:
         self.store, self.act = store, act
         self.answers: list[bool] = []
 
@@ -167,7 +185,7 @@ async def renew_after(desk: Desk, act: Callable[[], object], **options: Any) -> 
     """Log in, and let *act* happen before what came of it is written down."""
     worker = desk.worker(**options)
     assert worker.renewals is not None
-    store = SqliteStore(desk.book.path, argon2=options.get("argon2", CHEAP))
+    store = desk.store(options.get("argon2", CHEAP))
     account = await store.find(TIM)
     assert account is not None
     between = Between(store, act)
@@ -191,9 +209,9 @@ async def test_what_was_revoked_meanwhile_stays_as_it_is(desk: Desk) -> None:
     "change",
     [
         "DELETE FROM accounts",
-        "UPDATE accounts SET salt = x'00'",
+        "UPDATE accounts SET salt = :octets",
         "UPDATE accounts SET iterations = 5000",
-        "UPDATE verifiers SET value = x'41'",
+        "UPDATE verifiers SET value = :octets",
         "DELETE FROM verifiers",
     ],
 )
@@ -201,10 +219,8 @@ async def test_what_was_changed_meanwhile_stays_as_it_was_made(desk: Desk, chang
     desk.take(f"{TIM}:{bcrypt(PASSWORD)}\n")
 
     def act() -> None:
-        with contextlib.closing(sqlite3.connect(desk.book.path)) as connection:
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(change)
-            connection.commit()
+        with desk.book.database.writing() as connection:
+            connection.execute(text(change), {"octets": b"A"} if ":octets" in change else {})
 
     assert await renew_after(desk, act) == [False]
     assert not any(ARGON2ID in each for each in desk.held())
@@ -221,7 +237,7 @@ async def test_a_database_that_cannot_be_written_costs_no_login(desk: Desk) -> N
 
             raise StoreUnavailable("away")
 
-    account = await SqliteStore(desk.book.path).find(TIM)
+    account = await desk.store().find(TIM)
     assert account is not None
     assert worker.renewals is not None
     worker.renewals.ask(Away(), account, account.credentials[0], Secret(PASSWORD.encode()))
@@ -281,11 +297,11 @@ async def test_argon2id_of_another_cost_is_other_work_and_made_anew(desk: Desk) 
     for login in (TIM, "ann@example.org"):
         desk.book.account(login)
         desk.book.credential(login, chosen=PASSWORD, rules=rules, force=True)
-    old = SqliteStore(desk.book.path, argon2=CHEAP)
+    old = desk.store(CHEAP)
     assert dict((await old.survey(0.0)).work) == {Work(argon2=True): 2}
     old.close()
     worker = desk.worker(argon2=dear, mechanisms=("PLAIN", "LOGIN"))
-    store = SqliteStore(desk.book.path, argon2=dear)
+    store = desk.store(dear)
     likeness = "{ARGON2ID}$argon2id$v=19$m=8,t=1,p=1$" + "A" * 22 + "$" + "A" * 43
     assert dict((await store.survey(0.0)).work) == {Work(other=likeness): 2}
     await worker.refresh()
@@ -304,7 +320,7 @@ async def test_argon2id_of_another_cost_is_other_work_and_made_anew(desk: Desk) 
 async def test_hashes_of_other_programs_are_counted_by_their_likeness(desk: Desk) -> None:
     lines = {f"user{number}": bcrypt("x") for number in range(3)} | {"ann": made.apr_md5_crypt.hash("x")}
     desk.take("".join(f"{login}:{text}\n" for login, text in lines.items()), format="htpasswd")
-    store = SqliteStore(desk.book.path, argon2=CHEAP)
+    store = desk.store(CHEAP)
     survey = await store.survey(0.0)
     assert dict(survey.work) == {
         Work(other="{BLF-CRYPT}$2b$04$" + "." * 53): 3,
@@ -390,7 +406,8 @@ async def test_an_imported_record_takes_our_salt_with_the_higher_count(desk: Des
     assert await log_in(worker) is not None
 
 
-async def test_the_log_is_moved_when_many_have_logged_in(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_log_is_moved_when_many_have_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(Book(tmp_path, mechanisms=MECHANISMS))
     monkeypatch.setattr("gatepost.identity.stores.sqlite_renewal._LOG_BYTES", 100_000)
     desk.take("".join(f"user{number}:{bcrypt('x')}\n" for number in range(30)))
     worker = desk.worker()
@@ -401,13 +418,14 @@ async def test_the_log_is_moved_when_many_have_logged_in(desk: Desk, monkeypatch
         sizes.append(desk.book.path.with_name("accounts.db-wal").stat().st_size)
     assert len(desk.renewed) == 30
     assert max(sizes) < 200_000
+    desk.close()
 
 
 async def test_too_many_do_not_wait_and_nothing_is_left_of_them(desk: Desk) -> None:
     desk.take(f"{TIM}:{bcrypt(PASSWORD)}\n")
     worker = desk.worker()
     assert worker.renewals is not None
-    store = SqliteStore(desk.book.path)
+    store = desk.store()
     account = await store.find(TIM)
     assert account is not None
     import dataclasses

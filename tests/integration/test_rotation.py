@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gatepost.errors import StateUnavailable
-from gatepost.identity.accounts import AccountProblem
+from gatepost.identity.accounts import AccountProblem, list_accounts
 from gatepost.identity.credentials import CredentialRow, list_credentials, revoke_credential, show_credential
+from gatepost.identity.ledger import Ledger, SqliteLedger
+from gatepost.identity.postgres_ledger import PostgresLedger
 from gatepost.identity.retirement import Retirement
 from gatepost.identity.rotation import expire_credential, restrict_credential, rotate_credential
+from gatepost.identity.stores.postgres_server import PostgresServer
 from gatepost.model.identity import Secret
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import CredentialExpiring, CredentialRetired, Event, LoginSucceeded
@@ -26,7 +28,7 @@ from gatepost.sasl.steps import Granted
 from gatepost.session.auth import drive
 from gatepost.state.database import Database as StateDatabase
 from gatepost.state.last_used import LastUsed
-from identities import KEYS, PEER, Book
+from identities import KEYS, PEER, Book, PostgresBook
 from integration.test_authority import Mail
 
 TIM = "tim@example.org"
@@ -37,16 +39,17 @@ _NONCES = itertools.count()
 class World:
     """Accounts, the state of the node, and what looks after credentials in two workers."""
 
-    def __init__(self, folder: Path) -> None:
-        self.book = Book(folder)
+    def __init__(self, folder: Path, book: Book) -> None:
+        self.book = book
         self.clock = self.book.clock
-        self.book.account(TIM, contact="owner@example.org")
+        if not any(each.login == TIM for each in list_accounts(book.database)):
+            self.book.account(TIM, contact="owner@example.org")
         self.state = StateDatabase(folder / "state.db")
         self.state.open()
         self.uses = LastUsed(self.state, self.clock)
         self.events: list[Event] = []
         self.workers = [
-            Retirement([self.book.path], self.state.path, 7 * DAY, self.clock, Emitter(self.events.append))
+            Retirement([ledger_of(book)], self.state.path, 7 * DAY, self.clock, Emitter(self.events.append))
             for _ in range(2)
         ]
         self.authority = self.book.authority()
@@ -85,9 +88,26 @@ class World:
         return show_credential(self.book.database, identifier).state(self.clock.now())
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+class PromptLedger(PostgresLedger):
+    """Of a node that has the database alone."""
+
+    lag = 0.0
+
+
+def ledger_of(book: Book) -> Ledger:
+    return PromptLedger(book.server) if isinstance(book, PostgresBook) else SqliteLedger(book.path)
+
+
+def make_world(request: pytest.FixtureRequest, folder: Path) -> World:
+    """Make a world in the kind of database that the fixture is asked for."""
+    if request.param == "sqlite":
+        return World(folder, Book(folder))
+    return World(folder, PostgresBook(request.getfixturevalue("accounts_server")))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    made = make_world(request, tmp_path)
     yield made
     made.close()
 
@@ -182,7 +202,7 @@ async def test_any_credential_is_warned_of_before_it_ends_once_for_each_end(worl
 async def test_no_warning_when_none_is_wanted_but_retired_all_the_same(world: World) -> None:
     row, _ = world.book.credential(TIM)
     for each in world.workers:
-        each.adapt([world.book.path], 0.0)
+        each.adapt([ledger_of(world.book)], 0.0)
     old, new, _ = world.rotate(row.id)
     world.clock.time += 31 * DAY
     assert await world.look() == [CredentialRetired(TIM, old.id, "", new.id, "end of the overlap")]
@@ -206,13 +226,16 @@ async def test_while_the_state_cannot_be_read_nothing_is_retired_for_want_of_use
 
 
 async def test_a_database_that_is_away_or_closed_to_us_is_told_once_and_tried_again(
-    world: World, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    world = World(tmp_path, Book(tmp_path))
     row, _ = world.book.credential(TIM)
     world.rotate(row.id, overlap=0.0)
     aside = world.book.path.with_name("aside.db")
     os.rename(world.book.path, aside)
-    worker = Retirement([world.book.path], world.state.path, DAY, world.clock, Emitter(world.events.append))
+    worker = Retirement(
+        [SqliteLedger(world.book.path)], world.state.path, DAY, world.clock, Emitter(world.events.append)
+    )
     for _ in range(3):
         await worker.look()
     assert caplog.text.count("credentials cannot be retired") == 1
@@ -220,6 +243,7 @@ async def test_a_database_that_is_away_or_closed_to_us_is_told_once_and_tried_ag
     os.rename(aside, world.book.path)
     await worker.look()
     assert isinstance(world.events[0], CredentialRetired)
+    world.close()
 
 
 async def test_it_looks_each_minute(world: World) -> None:
@@ -280,9 +304,9 @@ def test_rotating_for_years_never_fills_the_account(world: World) -> None:
     for _ in range(60):
         _, row, _ = world.rotate(row.id, overlap=DAY)
         world.clock.time += DAY
-        with sqlite3.connect(world.book.path) as connection:
-            connection.execute("UPDATE credentials SET revoked = 1 WHERE successor IS NOT NULL")  # as a worker does
-        connection.close()
+        with world.book.database.writing() as connection:
+            # As a worker does.
+            connection.exec_driver_sql("UPDATE credentials SET revoked = 1 WHERE successor IS NOT NULL")
     assert [each.id for each in list_credentials(world.book.database, TIM) if each.revoked is None] == [row.id]
 
 
@@ -324,3 +348,36 @@ def test_a_restriction_cannot_give_what_there_is_no_verifier_for(world: World) -
         restrict_credential(book.database, book.rules, row.id, {}, now=0.0, lift=["listeners"])
     changed = restrict_credential(book.database, book.rules, row.id, {}, now=0.0, lift=["listeners"], force=True)
     assert changed.listeners == ()
+
+
+async def test_a_node_does_not_retire_what_another_node_has_seen_used(
+    accounts_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Each knows of its own logins only."""
+    book = PostgresBook(accounts_server)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    here, there = World(tmp_path / "here", book), World(tmp_path / "there", book)
+    for world in (here, there):
+        world.workers = [
+            Retirement(
+                [PostgresLedger(accounts_server)], world.state.path, 0.0, world.clock, Emitter(world.events.append)
+            )
+        ]
+    row, secret = book.credential(TIM)
+    old, new, _ = here.rotate(row.id, retire_unused=DAY)
+    began = here.clock.now()
+    here.clock.time = began + DAY - 10
+    assert await there.log_in(secret) == old.id
+    # The other node has a minute to tell of it.
+    here.clock.time += 60
+    assert await here.look() == []
+    assert await there.look() == []
+    here.clock.time = began + 2 * DAY - 11
+    assert await here.look() == []
+    here.clock.time = began + 2 * DAY - 10 + PostgresLedger.lag
+    assert await here.look() == [CredentialRetired(TIM, old.id, "", new.id, "unused for 1 d")]
+    assert await there.look() == []
+    assert await there.log_in(secret) == "credential revoked"
+    here.close()
+    there.state.close()

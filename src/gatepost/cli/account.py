@@ -16,7 +16,7 @@ from gatepost.cli.times import MOMENT, utc
 if TYPE_CHECKING:
     from gatepost.config.schema import Config
     from gatepost.identity.accounts import AccountRow
-    from gatepost.identity.database import Database
+    from gatepost.identity.database import AccountsDatabase
 
 __all__ = ["account", "has_accounts", "listener_mechanisms", "open_accounts", "remark_on_withheld"]
 
@@ -171,10 +171,11 @@ def _set_state(
 
 def has_accounts(config: Config) -> bool:
     """Tell whether there is an accounts database."""
-    return config.accounts_path is not None and config.accounts_path.exists()
+    store = config.accounts_store
+    return store is not None and (store.type == "postgres" or store.path.exists())
 
 
-def open_accounts(config: Config, *, make: bool = False) -> Database:
+def open_accounts(config: Config, *, make: bool = False) -> AccountsDatabase:
     """Return the accounts database, brought up to date if need be.
 
     Args:
@@ -183,22 +184,31 @@ def open_accounts(config: Config, *, make: bool = False) -> Database:
 
     Raises:
         AccountProblem: there is none.
+        StoreUnavailable: its server cannot be asked.
     """
     from gatepost.identity.accounts import AccountProblem
-    from gatepost.identity.database import Database
-    from gatepost.identity.stores.sqlite import is_current
 
-    path = config.accounts_path
-    if path is None:
-        raise AccountProblem("accounts are kept elsewhere: none of the stores in the configuration is of type sqlite")
-    if not make and not path.exists():
-        raise AccountProblem(f"{path}: there are no accounts yet; add one: gatepost account add LOGIN")
-    database = Database(path)
-    if not is_current(database.path):
+    store = config.accounts_store
+    if store is None:
+        raise AccountProblem(
+            "accounts are kept elsewhere: none of the stores in the configuration is of type sqlite or postgres"
+        )
+    if make:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database: AccountsDatabase
+    if store.type == "postgres":
+        from gatepost.identity.postgres_database import PostgresDatabase
+
+        database = PostgresDatabase(store.server)
+    else:
+        from gatepost.identity.database import Database
+
+        if not make and not store.path.exists():
+            raise AccountProblem(f"{store.path}: there are no accounts yet; add one: gatepost account add LOGIN")
+        database = Database(store.path)
+    if not database.is_current():
         from gatepost.identity.migrate import upgrade
 
-        if make:
-            config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         upgrade(database)
     return database
 
@@ -210,9 +220,7 @@ def listener_mechanisms(config: Config) -> dict[str, tuple[str, ...]]:
 
 def remark_on_withheld(config: Config) -> None:
     """Say which mechanisms are on but not offered, and which credentials stand in their way."""
-    from gatepost.identity.stores.sqlite import withheld
-
-    for each in withheld(open_accounts(config).path, listener_mechanisms(config), time.time()):
+    for each in open_accounts(config).withheld(listener_mechanisms(config), time.time()):
         names = ", ".join(f"{one.account} ({one.credential})" for one in each.obstacles)
         remark(f"{each.mechanism} is not offered on {each.listener}, for want of a verifier: {names}")
 

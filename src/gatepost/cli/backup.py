@@ -41,7 +41,8 @@ def backup(config: Config, file: Path, force: bool, as_json: bool) -> None:
     the accounts and the key are enough to log in: keep FILE where nobody else comes.
 
     Mail is not in it: most of it would have been delivered by the time it is restored, and would go out again.  Nor are
-    the certificate, its key, and the files that hold secrets of routes: keep those where they came from.
+    the certificate, its key, and the files that hold secrets of routes and stores: keep those where they came from.
+    Accounts in PostgreSQL are not in it either: back its database up with pg_dump.
     """
     if file.exists() and not force:
         raise Told(f"{file}: is there already; choose another name, or use --force")
@@ -58,6 +59,9 @@ def backup(config: Config, file: Path, force: bool, as_json: bool) -> None:
     except OSError as error:
         raise Told(f"{error.filename or file}: {error.strerror or error}; no backup was made") from None
     print_rows(rows, _COLUMNS, as_json)
+    for store in config.store:
+        if store.type == "postgres":
+            remark(f"the accounts in {store.server} are not in the backup; keep them with pg_dump")
     for each in left_out:
         remark(f"{each}; it is not in the backup")
     raise SystemExit(1 if left_out else 0)

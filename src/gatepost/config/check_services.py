@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gatepost.config.directory import LdapStore
 from gatepost.config.locate import Key
 from gatepost.config.schema import Config
+from gatepost.config.store_files import check_readable, check_tls_files
 from gatepost.config.stores import HttpStore
 from gatepost.config.values import is_loopback
 
@@ -33,7 +33,7 @@ def check_service(config: Config, store: HttpStore, key: Key, findings: Findings
         token = store.token_file.secret.reveal()
         if not token.isascii() or not token.decode().isprintable() or b" " in token:
             findings.wrong((*key, "token_file"), "holds what is no token; write one word of ASCII")
-        _readable(store.token_file.path, (*key, "token_file"), findings)
+        check_readable(store.token_file.path, (*key, "token_file"), findings)
     _certificates(store, key, parts.scheme == "https", findings)
     _is_asked(config, store, key, findings)
 
@@ -58,7 +58,7 @@ def check_directory(config: Config, store: LdapStore, key: Key, findings: Findin
     elif store.bind_dn is None:
         findings.odd(key, "looks entries up anonymously, as bind_dn is not given; few directories allow that")
     if store.bind_password_file is not None:
-        _readable(store.bind_password_file.path, (*key, "bind_password_file"), findings)
+        check_readable(store.bind_password_file.path, (*key, "bind_password_file"), findings)
     has_tls = any(each.has_tls or (store.starttls and not each.path) for each in servers)
     _certificates(store, key, has_tls, findings)
     _is_asked(config, store, key, findings)
@@ -100,29 +100,7 @@ def _is_asked(config: Config, store: HttpStore | LdapStore, key: Key, findings: 
 
 
 def _certificates(store: HttpStore | LdapStore, key: Key, has_tls: bool, findings: Findings) -> None:
-    from gatepost.identity.stores.http_context import client_context
-
     for name in ("ca_file", "certificate", "key"):
         if getattr(store, name) is not None and not has_tls:
             findings.odd((*key, name), "has no effect without TLS")
-    if store.key is not None and store.certificate is None:
-        findings.wrong((*key, "key"), "has no certificate; add it")
-    for name, files in (
-        ("ca_file", (store.ca_file, None, None)),
-        ("certificate", (None, store.certificate, store.key)),
-    ):
-        try:
-            client_context(*files)
-        except OSError as error:
-            reason = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no good PEM"
-            findings.wrong((*key, name), f"cannot be used ({reason}); correct the path or the file")
-        else:
-            holder = store.key or store.certificate
-            if name == "certificate" and holder is not None:
-                _readable(holder, (*key, "key"), findings)
-
-
-def _readable(path: Path, key: Key, findings: Findings) -> None:
-    # Secrets that a container is given are readable for all that run in it.
-    if path.stat().st_mode & 0o007 and not path.is_relative_to("/run/secrets"):
-        findings.odd(key, f"can be read by everybody on this machine; run: chmod o= {path}")
+    check_tls_files(store.ca_file, store.certificate, store.key, key, findings)

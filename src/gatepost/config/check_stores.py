@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,14 @@ from gatepost.config.check_dovecot import check_dovecot
 from gatepost.config.check_services import check_directory, check_service
 from gatepost.config.directory import LdapStore
 from gatepost.config.locate import Key
+from gatepost.config.postgres import PostgresStore
 from gatepost.config.schema import Config
 from gatepost.config.stores import DovecotStore, HttpStore, PasswdFileStore, SqliteStore, StaticStore
 from gatepost.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from gatepost.config.check import Findings
+    from gatepost.identity.stores.rows import Withheld
 
 __all__ = ["check_stores"]
 
@@ -27,6 +30,7 @@ def check_stores(config: Config, findings: Findings, now: dt.datetime) -> None:
     """Look at each store."""
     paths: set[Path] = set()
     logins: set[str] = set()
+    servers: set[tuple[str, int, str]] = set()
     for number, store in enumerate(config.store):
         key: Key = ("store", number)
         if isinstance(store, StaticStore):
@@ -46,6 +50,11 @@ def check_stores(config: Config, findings: Findings, now: dt.datetime) -> None:
             continue
         if isinstance(store, DovecotStore):
             check_dovecot(config, store, number, findings)
+            continue
+        if isinstance(store, PostgresStore):
+            if (store.host, store.port, store.database) in servers:
+                findings.wrong((*key, "database"), "is the database of another store too; remove one of them")
+            servers.add((store.host, store.port, store.database))
             continue
         if store.path.is_dir():
             findings.wrong((*key, "path"), "is a folder; name a file in it")
@@ -126,17 +135,15 @@ def _passwd_file(config: Config, store: PasswdFileStore, key: Key, findings: Fin
 
 def _credentials(config: Config, findings: Findings, now: dt.datetime) -> None:
     """Name the credentials that keep a mechanism from being offered: clients that prefer it rarely fall back."""
-    from gatepost.identity.stores.sqlite import is_current, withheld
-
     listeners = {each.name: each.mechanisms or config.auth.mechanisms for each in config.listener}
     for number, store in enumerate(config.store):
-        if not isinstance(store, SqliteStore) or not is_current(store.path):
-            continue  # not made yet, or brought up to date at the next start
-        try:
-            found = withheld(store.path, listeners, now.timestamp())
-        except StoreUnavailable as error:
-            findings.wrong(("store", number), f"cannot be read ({error}); see to the file")
-            continue
+        found: Sequence[Withheld] = ()
+        if isinstance(store, SqliteStore):
+            found = _withheld(store, number, findings, listeners, now.timestamp())
+        elif isinstance(store, PostgresStore):
+            from gatepost.config.check_postgres import check_postgres
+
+            found = check_postgres(store, ("store", number), findings, listeners, now.timestamp())
         for each in found:
             names = ", ".join(f"{obstacle.account} ({obstacle.credential})" for obstacle in each.obstacles)
             findings.odd(
@@ -144,3 +151,17 @@ def _credentials(config: Config, findings: Findings, now: dt.datetime) -> None:
                 f"{each.mechanism} is not offered on {each.listener}: no verifier for it in the credential of {names}; "
                 "make new ones and revoke those, or keep them to other listeners",
             )
+
+
+def _withheld(
+    store: SqliteStore, number: int, findings: Findings, listeners: Mapping[str, Collection[str]], now: float
+) -> Sequence[Withheld]:
+    from gatepost.identity.stores.sqlite import is_current, withheld
+
+    if not is_current(store.path):
+        return ()  # not made yet, or brought up to date at the next start
+    try:
+        return withheld(store.path, listeners, now)
+    except StoreUnavailable as error:
+        findings.wrong(("store", number), f"cannot be read ({error}); see to the file")
+        return ()

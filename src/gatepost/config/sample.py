@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gatepost.config.keys import is_list, kinds, names
+from gatepost.config.postgres import PostgresStore
 from gatepost.config.routes import Match, SandboxRoute, SmarthostRoute
 from gatepost.config.schema import Config
 from gatepost.config.stores import DovecotStore, HttpStore, LdapStore, PasswdFileStore, SqliteStore, StaticStore
@@ -111,7 +112,15 @@ def _routes(field: FieldInfo) -> Iterator[str]:
 def _stores(field: FieldInfo) -> Iterator[str]:
     yield ""
     yield from _comment(str(field.description))
-    models: tuple[Any, ...] = (SqliteStore, PasswdFileStore, StaticStore, HttpStore, LdapStore, DovecotStore)
+    models: tuple[Any, ...] = (
+        SqliteStore,
+        PostgresStore,
+        PasswdFileStore,
+        StaticStore,
+        HttpStore,
+        LdapStore,
+        DovecotStore,
+    )
     for number, model in enumerate(models):
         if number:
             yield ""

@@ -17,6 +17,7 @@ from gatepost.config.limits import Limits
 from gatepost.config.listeners import Listener, Mechanism, check_distinct
 from gatepost.config.locate import Source
 from gatepost.config.oauth import Issuer, OAuth
+from gatepost.config.postgres import PostgresStore
 from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
 from gatepost.config.stores import HttpStore, PasswdFileStore, SqliteStore, StaticStore, Store
 from gatepost.config.tls import Pair, Tls
@@ -285,9 +286,9 @@ class Config(Table):
         return self.state_dir / "spool"
 
     @property
-    def accounts_path(self) -> Path | None:
-        """The database that ``gatepost account`` keeps: that of the first SQLite store, if there is one."""
-        return next((each.path for each in self.store if isinstance(each, SqliteStore)), None)
+    def accounts_store(self) -> SqliteStore | PostgresStore | None:
+        """What ``gatepost account`` keeps: the first store that is a database, if there is one."""
+        return next((each for each in self.store if isinstance(each, SqliteStore | PostgresStore)), None)
 
     @property
     def run_dir(self) -> Path:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from gatepost.config.directory import LdapStore
+from gatepost.config.postgres import PostgresStore
 from gatepost.config.values import (
     Duration,
     Flag,
@@ -189,5 +190,6 @@ class DovecotStore(Table):
 
 
 Store = Annotated[
-    SqliteStore | PasswdFileStore | StaticStore | HttpStore | LdapStore | DovecotStore, Field(discriminator="type")
+    SqliteStore | PostgresStore | PasswdFileStore | StaticStore | HttpStore | LdapStore | DovecotStore,
+    Field(discriminator="type"),
 ]

@@ -42,6 +42,7 @@ __all__ = [
     "Size",
     "Table",
     "Whole",
+    "check_host",
     "check_networks",
     "is_loopback",
     "print_duration",
@@ -145,7 +146,8 @@ def _check_domain_pattern(value: str) -> str:
     return _check_domain(value)
 
 
-def _check_host(value: str) -> str:
+def check_host(value: str) -> str:
+    """Return a name or address of a host as it is best written."""
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:
@@ -264,7 +266,7 @@ Whole = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
 Name = Annotated[str, AfterValidator(_check_name)]
 DomainPattern = Annotated[str, AfterValidator(_check_domain_pattern)]
-Host = Annotated[str, AfterValidator(_check_host)]
+Host = Annotated[str, AfterValidator(check_host)]
 HostAndPort = Annotated[str, AfterValidator(_check_host_and_port)]
 Hostname = Annotated[str, AfterValidator(_check_hostname)]
 Address = Annotated[str, AfterValidator(_check_address)]

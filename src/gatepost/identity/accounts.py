@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from gatepost.errors import GatepostError, Malformed
-from gatepost.identity.database import Database
+from gatepost.identity.database import AccountsDatabase
 from gatepost.identity.decoys import Decoys
 from gatepost.identity.schema import accounts, credentials
 from gatepost.model.address import parse_mailbox
@@ -61,7 +61,7 @@ class AccountRow:
 
 
 def add_account(
-    database: Database,
+    database: AccountsDatabase,
     keys: Keys,
     login: str,
     *,
@@ -103,13 +103,13 @@ def add_account(
         return _need(connection, name)
 
 
-def list_accounts(database: Database) -> list[AccountRow]:
+def list_accounts(database: AccountsDatabase) -> list[AccountRow]:
     """Return all accounts, by login."""
     with database.reading() as connection:
         return [_row(each) for each in connection.execute(_selected().order_by(accounts.c.login))]
 
 
-def show_account(database: Database, login: str) -> AccountRow:
+def show_account(database: AccountsDatabase, login: str) -> AccountRow:
     """Return one account.  Raises `AccountProblem` if there is none."""
     name = prepared_login(login)
     with database.reading() as connection:
@@ -117,7 +117,7 @@ def show_account(database: Database, login: str) -> AccountRow:
 
 
 def set_state(
-    database: Database, login: str, *, active: bool, reason: str = "", suspended_until: float | None = None
+    database: AccountsDatabase, login: str, *, active: bool, reason: str = "", suspended_until: float | None = None
 ) -> bool:
     """Let an account log in, or not, or not before some time; tell whether that is new.
 
@@ -138,7 +138,7 @@ def set_state(
         return True
 
 
-def set_contact(database: Database, login: str, contact: str) -> AccountRow:
+def set_contact(database: AccountsDatabase, login: str, contact: str) -> AccountRow:
     """Say who is to be told of an account, or nobody if it is empty; return the account.
 
     Raises:
@@ -151,7 +151,7 @@ def set_contact(database: Database, login: str, contact: str) -> AccountRow:
         return _need(connection, name)
 
 
-def remove_account(database: Database, login: str) -> AccountRow:
+def remove_account(database: AccountsDatabase, login: str) -> AccountRow:
     """Remove an account with its credentials; return what it was.  Raises `AccountProblem` if there is none."""
     name = prepared_login(login)
     with database.writing() as connection:

@@ -15,13 +15,12 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from gatepost.errors import Malformed
 from gatepost.identity.accounts import AccountProblem, prepared_login
-from gatepost.identity.database import Database
+from gatepost.identity.database import AccountsDatabase
 from gatepost.identity.restrictions import Restrictions, Rules, restriction_values
 from gatepost.identity.schema import accounts, credentials, verifiers
 from gatepost.identity.sealing import Sealer
 from gatepost.identity.secret import generate, weakness
 from gatepost.identity.store import ARGON2ID, CERTIFICATE, HMAC_MD5, MECHANISM_SCHEMES, SCRAM_SHA_256, Credential
-from gatepost.identity.stores.sqlite import obstacles
 from gatepost.identity.verifiers import Check, Checkable, make, matching
 from gatepost.model.identity import Secret
 from gatepost.sasl.prepare import prepare_password
@@ -85,7 +84,7 @@ class CredentialRow:
 
 
 def add_credential(
-    database: Database,
+    database: AccountsDatabase,
     keys: Keys,
     rules: Rules,
     login: str,
@@ -143,7 +142,7 @@ def insert_credential(
     *,
     now: float,
     is_chosen: bool,
-    offer: Database | None = None,
+    offer: AccountsDatabase | None = None,
 ) -> CredentialRow:
     """Write down a credential that *secret* opens; return it.
 
@@ -190,7 +189,7 @@ def as_stored(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: json.dumps(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
-def list_credentials(database: Database, login: str | None = None) -> list[CredentialRow]:
+def list_credentials(database: AccountsDatabase, login: str | None = None) -> list[CredentialRow]:
     """Return the credentials of an account, or of all: by login, oldest first.
 
     Raises:
@@ -206,13 +205,13 @@ def list_credentials(database: Database, login: str | None = None) -> list[Crede
         return [_row(connection, each) for each in connection.execute(statement).all()]
 
 
-def show_credential(database: Database, identifier: str) -> CredentialRow:
+def show_credential(database: AccountsDatabase, identifier: str) -> CredentialRow:
     """Return one credential.  Raises `AccountProblem` if there is none."""
     with database.reading() as connection:
         return need_credential(connection, identifier)
 
 
-def revoke_credential(database: Database, identifier: str, *, now: float) -> CredentialRow:
+def revoke_credential(database: AccountsDatabase, identifier: str, *, now: float) -> CredentialRow:
     """End a credential for good; return it.  Raises `AccountProblem` if there is none that could be ended."""
     with database.writing() as connection:
         found = need_credential(connection, identifier)
@@ -268,7 +267,9 @@ def _check_others(connection: Connection, account: Row[Any], secret: Secret, now
         )
 
 
-def check_offer(database: Database, rules: Rules, only: Sequence[str], made: Collection[str], now: float) -> None:
+def check_offer(
+    database: AccountsDatabase, rules: Rules, only: Sequence[str], made: Collection[str], now: float
+) -> None:
     """See that a credential for the listeners *only* (all, if empty) with verifiers *made* withdraws no mechanism.
 
     Raises:
@@ -281,7 +282,7 @@ def check_offer(database: Database, rules: Rules, only: Sequence[str], made: Col
         if mechanism in on
         and scheme not in made
         and (not only or listener in only)
-        and not obstacles(database.path, scheme, listener, now, limit=1)
+        and not database.obstacles(scheme, listener, now, limit=1)
     ]
     if withdrawn:
         raise AccountProblem(

@@ -1,4 +1,4 @@
-"""How the accounts database is written: one writer at a time, who also moves the log into the database.
+"""How the accounts are written in SQLite: one writer at a time, who also moves the log into the database.
 
 SQLite before 3.51.3 can damage a database when two connections write to or checkpoint its log at the same time.  So
 automatic checkpoints are off everywhere, every change takes the write lock at its start, and the log is moved
@@ -10,20 +10,50 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from gatepost.errors import ConfigError, StoreUnavailable
+from gatepost.identity.stores import sqlite
+from gatepost.identity.stores.rows import Obstacle, Withheld
 
-__all__ = ["Database"]
+__all__ = ["AccountsDatabase", "Database"]
 
 _PATIENCE: Final = 10.0
 """How long a writer waits for another, in seconds."""
+
+
+class AccountsDatabase(Protocol):
+    """A database of accounts, for those who write it; as text it says where it is."""
+
+    def make(self) -> None:
+        """Make it if there is none.  Raises `ConfigError`."""
+        ...
+
+    def is_current(self) -> bool:
+        """Tell whether it has the tables of this version.  Raises `StoreUnavailable`."""
+        ...
+
+    def reading(self) -> contextlib.AbstractContextManager[Connection]:
+        """Look, at one moment.  Raises `StoreUnavailable`."""
+        ...
+
+    def writing(self) -> contextlib.AbstractContextManager[Connection]:
+        """Change, all or nothing, alone.  Raises `StoreUnavailable`."""
+        ...
+
+    def obstacles(self, scheme: str, listener: str, now: float, limit: int = 20) -> Sequence[Obstacle]:
+        """Return the standing credentials that may come in by *listener* and have no verifier of *scheme*."""
+        ...
+
+    def withheld(self, listeners: Mapping[str, Collection[str]], now: float) -> Sequence[Withheld]:
+        """Return what of the mechanisms that are on, by listener, is not offered there, and why."""
+        ...
 
 
 class Database:
@@ -33,6 +63,9 @@ class Database:
         self.path = path
         self._engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         event.listen(self._engine, "begin", _begin)
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     def make(self) -> None:
         """Make the file if there is none: for its owner only, and for the server's user when root makes it.
@@ -71,6 +104,18 @@ class Database:
             # This transaction changes nothing: it keeps every other writer out while the log is moved.
             with connection.begin(), contextlib.closing(self._connect()) as mover:
                 mover.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def is_current(self) -> bool:
+        """Tell whether it is there, with the tables of this version."""
+        return sqlite.is_current(self.path)
+
+    def obstacles(self, scheme: str, listener: str, now: float, limit: int = 20) -> Sequence[Obstacle]:
+        """Return the standing credentials that may come in by *listener* and have no verifier of *scheme*."""
+        return sqlite.obstacles(self.path, scheme, listener, now, limit)
+
+    def withheld(self, listeners: Mapping[str, Collection[str]], now: float) -> Sequence[Withheld]:
+        """Return what of the mechanisms that are on, by listener, is not offered there, and why."""
+        return sqlite.withheld(self.path, listeners, now)
 
     @contextlib.contextmanager
     def _trouble(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from gatepost.errors import Malformed
 from gatepost.identity.accounts import AccountProblem
 from gatepost.identity.credentials import as_stored, check_offer
-from gatepost.identity.database import Database
+from gatepost.identity.database import AccountsDatabase
 from gatepost.identity.hashes import WEAK, parse_hash
 from gatepost.identity.kept_hash import keep
 from gatepost.identity.restrictions import Restrictions, Rules, restriction_values
@@ -73,7 +73,7 @@ class _Skipped(Exception):
 
 
 def import_logins(
-    database: Database | None,
+    database: AccountsDatabase | None,
     keys: Keys,
     rules: Rules,
     octets: bytes,

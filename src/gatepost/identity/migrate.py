@@ -1,11 +1,13 @@
-"""Bring the accounts database to the schema of this version: make it, or carry it on (alembic).
+"""Bring an accounts database to the schema of this version: make its tables, or carry them on (alembic).
 
 Several processes may do so at once: the first does it, the others find it done.  ``gatepost serve`` has it done by
-``python -m gatepost.identity.migrate FILE``, and so stays small.
+``python -m gatepost.identity.migrate FILE``, and so stays small; without FILE, standard input says where a PostgreSQL
+server is, as JSON, so that no password is among the words of a process.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Final
@@ -15,15 +17,15 @@ from alembic.config import Config
 from alembic.util.exc import CommandError
 
 from gatepost.errors import ConfigError, GatepostError
-from gatepost.identity.database import Database
+from gatepost.identity.database import AccountsDatabase, Database
 
 __all__ = ["upgrade"]
 
 _SCRIPTS: Final = "gatepost.identity:migrations"
 
 
-def upgrade(database: Database) -> None:
-    """Make the tables, or bring them up to date.
+def upgrade(database: AccountsDatabase, revision: str = "head") -> None:
+    """Make the tables, or bring them up to date, or to an older *revision*.
 
     Raises:
         ConfigError: the folder is missing or closed to us, or the database was made by a newer version.
@@ -36,18 +38,25 @@ def upgrade(database: Database) -> None:
     try:
         with database.writing() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     except CommandError as error:
-        raise ConfigError(f"{database.path}: made by another version of gatepost ({error}); use that one") from None
+        raise ConfigError(f"{database}: made by another version of gatepost ({error}); use that one") from None
 
 
-def _main(path: str) -> str | None:
+def _main(path: str = "") -> str | None:
     """Upgrade the database at *path*; return what went wrong."""
     try:
-        upgrade(Database(Path(path)))
+        upgrade(Database(Path(path)) if path else _told())
     except GatepostError as error:
         return str(error)
     return None
+
+
+def _told() -> AccountsDatabase:
+    from gatepost.identity.postgres_database import PostgresDatabase
+    from gatepost.identity.stores.postgres_server import PostgresServer
+
+    return PostgresDatabase(PostgresServer.from_words(json.load(sys.stdin)))
 
 
 if __name__ == "__main__":

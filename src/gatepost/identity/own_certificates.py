@@ -17,7 +17,7 @@ from sqlalchemy import insert, select
 
 from gatepost.identity.accounts import AccountProblem, prepared_login
 from gatepost.identity.credentials import CredentialRow, as_stored, check_room, need_credential
-from gatepost.identity.database import Database
+from gatepost.identity.database import AccountsDatabase
 from gatepost.identity.restrictions import Restrictions, Rules, restriction_values
 from gatepost.identity.schema import accounts, credentials, verifiers
 from gatepost.identity.store import CERTIFICATE, certificate_id
@@ -34,7 +34,7 @@ class _Facts(NamedTuple):
 
 
 def add_certificate(
-    database: Database,
+    database: AccountsDatabase,
     rules: Rules,
     login: str,
     certificate: bytes,

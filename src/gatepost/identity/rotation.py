@@ -15,7 +15,7 @@ from gatepost.identity.credentials import (
     insert_credential,
     need_credential,
 )
-from gatepost.identity.database import Database
+from gatepost.identity.database import AccountsDatabase
 from gatepost.identity.restrictions import Restrictions, Rules, restriction_values
 from gatepost.identity.schema import accounts, credentials
 from gatepost.identity.secret import generate
@@ -39,7 +39,7 @@ RESTRICTIONS: Final = (
 
 
 def rotate_credential(
-    database: Database,
+    database: AccountsDatabase,
     keys: Keys,
     rules: Rules,
     identifier: str,
@@ -100,7 +100,9 @@ def rotate_credential(
         return need_credential(connection, identifier), new, secret
 
 
-def expire_credential(database: Database, identifier: str, expires: float | None, *, now: float) -> CredentialRow:
+def expire_credential(
+    database: AccountsDatabase, identifier: str, expires: float | None, *, now: float
+) -> CredentialRow:
     """Say when a credential ends, or that it does not; return it.
 
     One that is being rotated and shall not end stays, beside the one that was to take its place.
@@ -120,7 +122,7 @@ def expire_credential(database: Database, identifier: str, expires: float | None
 
 
 def restrict_credential(
-    database: Database,
+    database: AccountsDatabase,
     rules: Rules,
     identifier: str,
     given: Mapping[str, Any],

@@ -21,7 +21,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    text,
+    false,
 )
 
 __all__ = ["METADATA", "accounts", "credentials", "verifiers"]
@@ -74,7 +74,7 @@ credentials: Final = Table(
     Column("not_before", Float),
     Column("recipients", Text, nullable=False, server_default="[]"),
     Column("messages_per_minute", Integer),
-    Column("is_canary", Boolean, nullable=False, server_default=text("0")),
+    Column("is_canary", Boolean, nullable=False, server_default=false()),
     # Of one that is being rotated: what takes its place, since when, and after how long without a login it may go.
     Column("successor", Text),
     Column("rotated", Float),

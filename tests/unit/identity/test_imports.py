@@ -16,7 +16,16 @@ def test_the_server_side_needs_neither_sqlalchemy_nor_alembic() -> None:
     program = (
         "import sys, gatepost.identity.authority, gatepost.identity.stores.sqlite, gatepost.state.keys;"
         "print([each for each in sys.modules if each.split('.')[0] in"
-        " {'sqlalchemy', 'alembic', 'pydantic', 'joserfc', 'httpx2', 'click'}])"
+        " {'sqlalchemy', 'alembic', 'pydantic', 'joserfc', 'httpx2', 'click', 'asyncpg'}])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_store_in_postgresql_needs_no_sqlalchemy_and_its_driver_only_when_it_is_asked() -> None:
+    program = (
+        "import sys, gatepost.identity.stores.postgres, gatepost.identity.postgres_ledger;"
+        "print([each for each in sys.modules if each.split('.')[0] in {'sqlalchemy', 'alembic', 'asyncpg'}])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

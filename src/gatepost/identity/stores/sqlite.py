@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import ipaddress
-import json
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gatepost.errors import StoreUnavailable
-from gatepost.identity.kept_hash import ARGON2ID_TAIL, argon2id_head, held, likeness_of
+from gatepost.identity.kept_hash import ARGON2ID_TAIL, argon2id_head, likeness_of
 from gatepost.identity.renewal import Renewal
 from gatepost.identity.store import (
     ARGON2ID,
@@ -28,13 +24,22 @@ from gatepost.identity.store import (
     MECHANISM_SCHEMES,
     SCRAM_SHA_256,
     Account,
-    Credential,
     Survey,
     Work,
     certificate_id,
 )
+from gatepost.identity.stores.rows import (
+    ACCOUNT_COLUMNS,
+    ACCOUNTS_REMEMBERED,
+    CREDENTIAL_COLUMNS,
+    CREDENTIAL_LIMIT,
+    SCHEMA_VERSION,
+    Obstacle,
+    Withheld,
+    account_of,
+    texts,
+)
 from gatepost.identity.verifiers import Argon2
-from gatepost.model.identity import Secret, SenderPattern, parse_sender_pattern
 
 __all__ = [
     "CREDENTIAL_LIMIT",
@@ -47,29 +52,17 @@ __all__ = [
     "withheld",
 ]
 
-SCHEMA_VERSION: Final = "0002"
-"""The migration whose tables this module reads."""
-
-CREDENTIAL_LIMIT: Final = 64
-"""How many credentials of one account are looked at: the ones not revoked, then the newest of the rest."""
-
-_ACCOUNTS_REMEMBERED: Final = 1024
-
 # How long is waited, at most, for somebody who has the file alone; how often is looked, in the loop's thread.
 _PATIENCE: Final = 5.0
 _PAUSE: Final = 0.02
 
-_ACCOUNT: Final = """
-    SELECT id, login, state, state_reason, senders, max_message_bytes, max_recipients, null_sender, salt, iterations,
-           suspended_until
-    FROM accounts WHERE login = ?"""
+_ACCOUNT: Final = f"SELECT {ACCOUNT_COLUMNS} FROM accounts AS a WHERE a.login = ?"  # noqa: S608 - columns of ours
 
-_CREDENTIALS: Final = """
-    SELECT c.id, c.label, c.mechanisms, c.listeners, c.networks, c.senders, c.expires, c.revoked, c.sandbox,
-           c.not_before, c.recipients, c.messages_per_minute, c.is_canary, v.scheme, v.value
+_CREDENTIALS: Final = f"""
+    SELECT {CREDENTIAL_COLUMNS}
     FROM (SELECT *, row_number() OVER (ORDER BY revoked IS NOT NULL, created DESC, id) AS place
           FROM credentials WHERE account_id = ? ORDER BY place LIMIT ?) AS c
-    LEFT JOIN verifiers AS v ON v.credential_id = c.id ORDER BY c.place"""
+    LEFT JOIN verifiers AS v ON v.credential_id = c.id ORDER BY c.place"""  # noqa: S608 - columns of ours
 
 _HOLDER: Final = """
     SELECT a.login FROM credentials AS c JOIN accounts AS a ON a.id = c.account_id
@@ -136,7 +129,7 @@ class SqliteStore:
             await self._opened()
         with self._reading() as connection:
             version = connection.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._read_version or len(self._accounts) >= _ACCOUNTS_REMEMBERED:
+            if version != self._read_version or len(self._accounts) >= ACCOUNTS_REMEMBERED:
                 self._accounts.clear()
                 self._read_version = version
             account = self._accounts.get(login)
@@ -145,7 +138,7 @@ class SqliteStore:
                 if row is None:
                     return None
                 rows = connection.execute(_CREDENTIALS, (row[0], CREDENTIAL_LIMIT)).fetchall()
-                account = self._accounts[login] = _account(row, rows, self._head)
+                account = self._accounts[login] = account_of(row, rows, self._head)
             return account
 
     async def holder(self, fingerprint: str) -> str | None:
@@ -220,24 +213,6 @@ class SqliteStore:
             raise _foreign(self._path, error) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """A standing credential that keeps a mechanism from being offered where it may come in."""
-
-    account: str
-    credential: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Withheld:
-    """A mechanism that is on, but not offered on a listener, and some of what stands in its way."""
-
-    mechanism: str
-    listener: str
-    obstacles: Sequence[Obstacle]
-
-
 def is_current(path: Path) -> bool:
     """Tell whether the database at *path* is there, with the tables that this module reads."""
     try:
@@ -308,7 +283,7 @@ def _survey(path: Path, now: float, head: bytes) -> Survey:
             lacking = {}
             for scheme in dict.fromkeys(MECHANISM_SCHEMES.values()):
                 rows = connection.execute(_LISTENERS_LACKING, {"now": now, "scheme": scheme})
-                lacking[scheme] = frozenset(_texts(text) for (text,) in rows)
+                lacking[scheme] = frozenset(texts(text) for (text,) in rows)
             iterations = dict(connection.execute("SELECT iterations, count(*) FROM accounts GROUP BY iterations"))
             rows = connection.execute(_WORK, values)
             work = {
@@ -326,60 +301,3 @@ def _survey(path: Path, now: float, head: bytes) -> Survey:
 
 def _foreign(path: Path, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"{path}: holds what gatepost did not write: {error}")
-
-
-def _account(row: Sequence[Any], rows: Sequence[Sequence[Any]], head: bytes) -> Account:
-    verifiers: dict[str, dict[str, Secret]] = {}
-    facts: dict[str, Sequence[Any]] = {}
-    for each in rows:
-        facts[each[0]] = each
-        those = verifiers.setdefault(each[0], {})
-        if each[13] is not None:
-            scheme, verifier = held(each[13], each[14], head)
-            those[scheme] = verifier
-    return Account(
-        login=row[1],
-        salt=row[8],
-        iterations=row[9],
-        is_active=row[2] == "active",
-        suspended_until=row[10],
-        state_reason=row[3],
-        senders=_senders(row[4]),
-        max_message_bytes=row[5],
-        max_recipients=row[6],
-        null_sender=None if row[7] is None else bool(row[7]),
-        credentials=tuple(
-            Credential(
-                id=fact[0],
-                label=fact[1],
-                verifiers=verifiers[fact[0]],
-                mechanisms=_texts(fact[2]),
-                listeners=_texts(fact[3]),
-                networks=_networks(fact[4]),
-                senders=_senders(fact[5]),
-                expires=fact[6],
-                revoked=fact[7],
-                sandbox=bool(fact[8]),
-                not_before=fact[9],
-                recipients=_senders(fact[10]),
-                messages_per_minute=fact[11],
-                is_canary=bool(fact[12]),
-            )
-            for fact in facts.values()
-        ),
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def _texts(text: str) -> frozenset[str]:
-    return frozenset(json.loads(text))
-
-
-@functools.lru_cache(maxsize=1024)
-def _senders(text: str) -> tuple[SenderPattern, ...]:
-    return tuple(parse_sender_pattern(each) for each in json.loads(text))
-
-
-@functools.lru_cache(maxsize=1024)
-def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    return tuple(ipaddress.ip_network(each) for each in json.loads(text))

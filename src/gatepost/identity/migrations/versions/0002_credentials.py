@@ -24,7 +24,7 @@ def upgrade() -> None:
     op.add_column("credentials", sa.Column("not_before", sa.Float()))
     op.add_column("credentials", sa.Column("recipients", sa.Text(), nullable=False, server_default="[]"))
     op.add_column("credentials", sa.Column("messages_per_minute", sa.Integer()))
-    op.add_column("credentials", sa.Column("is_canary", sa.Boolean(), nullable=False, server_default=sa.text("0")))
+    op.add_column("credentials", sa.Column("is_canary", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("credentials", sa.Column("successor", sa.Text()))
     op.add_column("credentials", sa.Column("rotated", sa.Float()))
     op.add_column("credentials", sa.Column("retire_unused", sa.Float()))
