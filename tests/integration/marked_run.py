@@ -107,7 +107,7 @@ class MarkedRun:
         self.provider = IdentityProvider(client=("gatepost", self.secrets["client"]))
         for each in (self.relay.start(), self.service.start(), self.provider.start()):
             self._background(each)
-        stack.callback(lambda: self._background(self.provider.stop()))
+        stack.callback(lambda: self._background(self.provider.close()))
         stack.callback(lambda: self._background(self.service.stop()))
         stack.callback(lambda: self._background(self.relay.close()))
 
