@@ -95,7 +95,7 @@ async def reach(
         server_hostname="localhost" if is_implicit else None,
     )
     client = Client(reader, writer)
-    await client.reply()
+    assert (await client.reply()).startswith("220 ")
     if not is_implicit:
         said = await client.say("EHLO x")
         assert "AUTH" not in said
