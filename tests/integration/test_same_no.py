@@ -27,6 +27,7 @@ from tokens import AUDIENCE, ISSUER, Signer, jwks
 DAY = 86_400.0
 # All of it comes from one address, and a canary would block that.
 LIMITS = {"failed_logins_exempt": ["127.0.0.0/8"]}
+DELAY = 0.5
 
 
 def suspended(server: RunningServer, login: str, **state: object) -> str:
@@ -122,6 +123,35 @@ async def talk(server: RunningServer, mechanism: str, login: str, secret: str) -
     return said, next(iter(salts), "")
 
 
+class Watcher(Client):
+    """Knows when it said its last line."""
+
+    said_at = 0.0
+
+    async def say(self, text: str) -> str:
+        self.said_at = time.monotonic()
+        return await super().say(text)
+
+
+async def waited(server: RunningServer, mechanism: str, login: str, secret: str) -> float:
+    """Return how long the no took, from the last line that it answers."""
+    client, _ = await greeted(server)
+    watcher = Watcher(client.reader, client.writer)
+    said = await attempt(watcher, mechanism, login, secret)
+    seconds = time.monotonic() - watcher.said_at
+    await client.close()
+    assert shape(said[-1]) == "535 5.7.8 Authentication credentials invalid [gp]", (mechanism, login)
+    return seconds
+
+
+async def check_moments(server: RunningServer, mechanism: str, secrets: dict[str, str]) -> None:
+    """Try logins with their secrets, all at once, and see that no answer comes before the moment of a no."""
+    took = await asyncio.gather(*(waited(server, mechanism, login, secret) for login, secret in secrets.items()))
+    # Both clocks have milliseconds.
+    early = {login: each for login, each in zip(secrets, took, strict=True) if each < DELAY - 0.002}
+    assert not early, mechanism
+
+
 @pytest.mark.rfc("4954 §4")
 @pytest.mark.rfc("4954 §9")
 async def test_every_kind_of_no_has_the_steps_and_words_of_every_other(start: Start) -> None:
@@ -163,44 +193,73 @@ LINES = {
 OF_FILES = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN")
 
 
-@pytest.mark.rfc("4954 §9")
-async def test_every_kind_of_no_of_stores_in_files_is_that_of_a_name_that_nobody_knows(
-    start: Start, tmp_path: Path
-) -> None:
-    secret = "gp_whatever-somebody-may-guess"
+FILE_KINDS = [*LINES, "locked", "static-listener", "static-network"]
+
+
+def in_files(folder: Path, secret: str) -> list[dict[str, object]]:
+    """Return stores in files, of which no login may come in with *secret*."""
     lines = []
     for kind, field in LINES.items():
         record = derive(secret[::-1].encode() if kind == "wrong" else secret.encode(), os.urandom(16), 15_000)
         kept = ",".join(re.split(r"[$:]", record)[1:])
         lines.append(f"{name(kind)}:{{SCRAM-SHA-256}}{kept}::::::{field}\n")
     lines.append(f"{name('locked')}:!{lines[0].split(':')[1]}\n")
-    (tmp_path / "users").write_text("".join(lines))
-    (tmp_path / "secret").write_text(secret)
+    (folder / "users").write_text("".join(lines))
+    (folder / "secret").write_text(secret)
     for path in ("users", "secret"):
-        (tmp_path / path).chmod(0o600)
-    static = {"type": "static", "secret_file": str(tmp_path / "secret")}
-    stores = [
-        {"type": "passwd-file", "path": str(tmp_path / "users")},
+        (folder / path).chmod(0o600)
+    static = {"type": "static", "secret_file": str(folder / "secret")}
+    return [
+        {"type": "passwd-file", "path": str(folder / "users")},
         {**static, "login": name("static-listener"), "listeners": ["submission"]},
         {**static, "login": name("static-network"), "networks": ["192.0.2.0/24"]},
     ]
-    kinds = [*LINES, "locked", "static-listener", "static-network"]
-    async with start(auth={"mechanisms": OF_FILES}, limits=LIMITS, store=stores) as server:
+
+
+@pytest.mark.rfc("4954 §9")
+async def test_every_kind_of_no_of_stores_in_files_is_that_of_a_name_that_nobody_knows(
+    start: Start, tmp_path: Path
+) -> None:
+    secret = "gp_whatever-somebody-may-guess"
+    async with start(auth={"mechanisms": OF_FILES}, limits=LIMITS, store=in_files(tmp_path, secret)) as server:
         salts = {}
         for mechanism in OF_FILES:
             expected, _ = await talk(server, mechanism, name("unknown"), secret)
             assert expected[-1] == "535 5.7.8 Authentication credentials invalid [gp]", mechanism
             assert f" {mechanism}" in expected[0]
-            for kind in kinds:
+            for kind in FILE_KINDS:
                 if mechanism == {"plain-only": "PLAIN", "login-only": "LOGIN"}.get(kind):
                     continue
                 said, salt = await talk(server, mechanism, name(kind), secret)
                 assert said == expected, (mechanism, kind)
                 assert not salt or salts.setdefault(kind, salt) == salt
-        assert len(set(salts.values())) == len(kinds)
+        assert len(set(salts.values())) == len(FILE_KINDS)
         client, _ = await greeted(server)
         assert (await attempt(client, "PLAIN", name("plain-only"), secret))[-1].startswith("235 ")
         await client.close()
+        assert not server.troubles
+
+
+async def test_no_no_of_the_database_comes_before_its_moment(start: Start) -> None:
+    auth = {"mechanisms": PASSWORDS, "failure_delay": f"{DELAY}s"}
+    async with start(auth=auth, limits=LIMITS) as server:
+        secrets = {kind: await asyncio.to_thread(make, server, name(kind)) for kind, (make, _) in REFUSALS.items()}
+        await server.worker.authority.refresh()
+        for mechanism in ("SCRAM-SHA-256-PLUS", "PLAIN", "CRAM-MD5"):
+            shown = {
+                name(kind): secret for kind, secret in secrets.items() if (mechanism, kind) != ("PLAIN", "plain-only")
+            }
+            await check_moments(server, mechanism, shown)
+        assert not server.troubles
+
+
+async def test_no_no_of_stores_in_files_comes_before_its_moment(start: Start, tmp_path: Path) -> None:
+    secret = "gp_whatever-somebody-may-guess"
+    auth = {"mechanisms": OF_FILES, "failure_delay": f"{DELAY}s"}
+    async with start(auth=auth, limits=LIMITS, store=in_files(tmp_path, secret)) as server:
+        for mechanism in ("SCRAM-SHA-256", "LOGIN"):
+            logins = [name(kind) for kind in ("unknown", *FILE_KINDS) if (mechanism, kind) != ("LOGIN", "login-only")]
+            await check_moments(server, mechanism, dict.fromkeys(logins, secret))
         assert not server.troubles
 
 
