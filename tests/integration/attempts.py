@@ -9,7 +9,8 @@ from typing import Any
 
 from gatepost.identity.accounts import add_account
 from gatepost.identity.credentials import CredentialRow, Rules, add_credential
-from gatepost.identity.database import Database
+from gatepost.identity.database import AccountsDatabase, Database
+from gatepost.identity.postgres_database import PostgresDatabase
 from gatepost.identity.restrictions import Restrictions
 from gatepost.model.identity import Secret
 from gatepost.sasl.client import MECHANISMS, Credentials
@@ -67,7 +68,10 @@ def shape(reply: str) -> str:
     return f"334 {text}"
 
 
-def accounts(server: RunningServer) -> Database:
+def accounts(server: RunningServer) -> AccountsDatabase:
+    store = server.worker.config.accounts_store
+    if store is not None and store.type == "postgres":
+        return PostgresDatabase(store.server)
     return Database(server.worker.config.state_dir / "accounts.db")
 
 
