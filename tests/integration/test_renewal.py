@@ -393,6 +393,20 @@ async def test_an_account_moves_once_what_held_it_back_was_revoked(desk: Desk) -
     assert desk.account()[1] == 5000
 
 
+async def test_a_canary_holds_its_account_back_and_nothing_is_made_twice_for_it(desk: Desk) -> None:
+    desk.book.account(TIM)
+    _, secret = desk.book.credential(TIM)
+    desk.book.credential(TIM, canary=True)
+    worker = desk.worker(iterations=5000)
+    before = desk.account()
+    for _ in range(3):
+        assert await log_in(worker, secret.reveal().decode()) is not None
+        await settled(worker)
+    # With another salt or count nobody would notice the canary any more.
+    assert desk.account() == before
+    assert len(desk.renewed) == 1
+
+
 async def test_an_imported_record_takes_our_salt_with_the_higher_count(desk: Desk) -> None:
     from gatepost.sasl.scram import derive
 

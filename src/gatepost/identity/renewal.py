@@ -20,7 +20,7 @@ from gatepost.identity.decoys import Decoys
 from gatepost.identity.passwords import HashingPool
 from gatepost.identity.sealing import Sealer
 from gatepost.identity.store import ARGON2ID, HASH, HMAC_MD5, SCRAM_SCHEMES, Account, Credential
-from gatepost.identity.verifiers import Argon2, make, stands
+from gatepost.identity.verifiers import Argon2, make
 from gatepost.model.identity import Secret
 from gatepost.observe.events import CredentialRenewed, Event
 from gatepost.sasl.prepare import password_forms
@@ -194,7 +194,9 @@ class Renewals:
         """Tell whether its records are yet to be made, or could take their place by now."""
         if not any(each in credential.verifiers for each in SCRAM_SCHEMES):
             return False
-        return not self._is_ready(credential) or all(map(self._is_ready, filter(stands, account.credentials)))
+        # With a canary the account never moves: nobody brings its secret, and it must be known when somebody does.
+        standing = [each for each in account.credentials if each.revoked is None]
+        return not self._is_ready(credential) or all(map(self._is_ready, standing))
 
     def _is_ready(self, credential: Credential) -> bool:
         for scheme in SCRAM_SCHEMES:
