@@ -177,6 +177,17 @@ def test_an_account_that_is_there_gets_the_credential_and_keeps_the_rest(desk: D
     assert [each["verifiers"] for each in desk.rows("credential", "list", "ann")] == [["SCRAM-SHA-256"]]
 
 
+@pytest.mark.parametrize("field", ["nologin", "gatepost_disabled=left"])
+def test_who_is_disabled_in_the_file_gets_no_credential_for_an_account_that_may_log_in(desk: Desk, field: str) -> None:
+    desk.run("account", "add", "tim")
+    report = desk.take(f"tim:{_SSHA}::::::{field}\n", code=1)
+    assert "account disable tim" in reasons(report)[1]
+    assert desk.rows("credential", "list") == []
+    # It may be taken once the account is disabled here, too.
+    desk.run("account", "disable", "tim")
+    assert desk.take(f"tim:{_SSHA}::::::{field}\n")["taken"] == 1
+
+
 def test_a_mechanism_that_would_be_withdrawn_is_named_first(tmp_path: Path) -> None:
     desk = Desk(tmp_path, ("SCRAM-SHA-256", "PLAIN", "LOGIN"))
     desk.take(f"ann:{_SCRAM}\n")

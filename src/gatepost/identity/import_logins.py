@@ -268,10 +268,10 @@ def _account_row(connection: Connection, login: str) -> Any:
 def _present(connection: Connection, row: Any, found: _Login, now: float) -> Line | None:
     """Say what becomes of a line whose account is there; None if its credential can be added."""
     credential, login = found.credential, found.account.login
-    if credential is None:
-        if row.state == "disabled":
-            return Line(found.number, login, "unchanged", reason="disabled already")
+    if not found.account.is_active and row.state != "disabled":
         raise _Skipped(f"is disabled in the file, and not here; see: gatepost account disable {login}")
+    if credential is None:
+        return Line(found.number, login, "unchanged", reason="disabled already")
     others = connection.execute(select(credentials).where(credentials.c.account_id == row.id)).all()
     for each in others:
         if each.id == credential.id:
