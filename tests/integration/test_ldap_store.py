@@ -117,6 +117,24 @@ async def test_no_login_changes_what_is_asked(slapd: Slapd, make: Make, login: s
     assert opened(await store.check("ann", ANNS))
 
 
+@pytest.mark.parametrize("login", [" ann", "ann ", "  ann  ", "ann  x", "ann x "])
+@pytest.mark.parametrize("by", ["search", "template"])
+@pytest.mark.rfc("4518 §2.6.1")
+async def test_nobody_has_more_names_by_spaces_that_a_directory_does_not_see(
+    slapd: Slapd, make: Make, login: str, by: str
+) -> None:
+    slapd.add("ann", ANNS.reveal())
+    slapd.add("ann x", ANNS.reveal())
+    where = (
+        Where(template=f"uid={{login}},{PEOPLE}") if by == "template" else Where(PEOPLE, "sub", parse_filter(FILTER))
+    )
+    store = make(where=where)
+    assert await store.check(login, ANNS) is None
+    assert await store.find(login) is None
+    assert opened(await store.check("ann", ANNS))
+    assert opened(await store.check("ann x", ANNS))
+
+
 @pytest.mark.parametrize("login", ["o'neill+x", 'a,b;c"d', "#hash", "a\\b", "a=b", "<ann>", "a (b)", "añn", "a*b"])
 @pytest.mark.parametrize("by", ["search", "template"])
 @pytest.mark.rfc("4515 §3")

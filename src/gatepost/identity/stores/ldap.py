@@ -110,6 +110,9 @@ class LdapStore(RemoteStore):
 
     async def _ask(self, nobody: Account, password: Secret | None, peer: Peer | None) -> Checked | None:  # noqa: ARG002
         entries = await self._look_up(nobody.login)
+        # RFC 4518 §2.6.1: a directory sees no spaces around a value, and one for several: limits would count by each.
+        if "" in nobody.login.split(" "):
+            entries = []
         account, name, tried = None, self._decoy_name(nobody.login), self._nobody
         if len(entries) == 1:
             account = account_of(entries[0].values, self._attributes, nobody)
