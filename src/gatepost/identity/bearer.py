@@ -147,7 +147,7 @@ class TokenVerifier:
         for key in keys:
             try:
                 decoded = jwt.decode(token, key, list(issuer.algorithms), self._registries[issuer.issuer])
-            except (JoseError, ValueError, TypeError):
+            except (JoseError, ValueError, TypeError, RecursionError):
                 continue
             # What was signed is what its issuer was looked up by.
             return decoded.claims if decoded.claims.get("iss") == issuer.issuer else None

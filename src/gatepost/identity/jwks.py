@@ -223,7 +223,7 @@ def _parse(octets: bytes) -> tuple[Key, ...]:
 def _parse_key(entry: Any) -> Key | None:
     # RFC 7517 §5: keys of a kind that we do not know are left out, not an error.  Shared secrets are left out too: a
     # public document cannot hold one.
-    if not isinstance(entry, dict) or entry.get("kty") not in {"RSA", "EC", "OKP"}:
+    if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
         return None
     public = {name: value for name, value in entry.items() if name not in {"d", "p", "q", "dp", "dq", "qi", "oth"}}
     try:

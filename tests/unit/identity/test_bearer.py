@@ -332,3 +332,10 @@ async def test_tokens_that_are_too_long_or_too_deep_are_refused() -> None:
     assert await _judge(b"a" * 20_000 + b".b.c") == "token is empty or too long"
     deep = base64.urlsafe_b64encode(b"[" * 4000).rstrip(b"=")
     assert await _judge(deep + b"." + deep + b".x") == "token is no signed JWT"
+    # Whoever reads it first may get through it, where whoever reads it later does not.
+    payload = base64.urlsafe_b64encode(json.dumps({"iss": ISSUER}).encode()).rstrip(b"=")
+    verifier = _verifier()
+    for depth in range(700, 1000):
+        header = f'{{"alg":"ES256","x":{"[" * depth}{"]" * depth}}}'.encode()
+        token = base64.urlsafe_b64encode(header).rstrip(b"=") + b"." + payload + b"." + b"x" * 86
+        assert await _judge(token, verifier) in {"token is no signed JWT", "token with a bad signature"}

@@ -46,6 +46,14 @@ async def test_keys_are_fetched_once_and_remembered() -> None:
     assert issuer.fetches == 1
 
 
+@pytest.mark.rfc("7517 §5")
+@pytest.mark.parametrize("kind", [None, 1, "oct", "new", [], ["RSA"], {}, {"RSA": 1}])
+async def test_a_key_of_no_kind_that_we_know_takes_no_other_key_along(kind: object) -> None:
+    issuer = Issuer(_ONE)
+    issuer.document = jwks({**_TWO.public(), "kty": kind}, _ONE.public())
+    assert await issuer.kids(None) == ["k1"]
+
+
 async def test_twenty_unknown_key_ids_cause_one_fetch() -> None:
     issuer = Issuer(_ONE)
     await issuer.kids("k1")
