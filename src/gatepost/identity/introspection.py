@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -76,6 +76,7 @@ class Introspection:
         self._asking: dict[bytes, asyncio.Task[TokenSubject | TokenInvalid]] = {}
         self._held: weakref.WeakValueDictionary[bytes, _Held] = weakref.WeakValueDictionary()
         self._reviews: set[asyncio.Task[None]] = set()
+        self._overdue: deque[bytes] = deque()
         self._has_ended = False
         self._problem = ""
 
@@ -102,16 +103,15 @@ class Introspection:
             Whether one of them has ceased to count since the last call.
         """
         now = self._clock.monotonic()
+        due = [(held.due, tag) for tag, held in list(self._held.items()) if self._is_due(held, now)]
+        # Whose time came first is first, so that of many nobody's turn never comes.
+        self._overdue = deque([tag for _, tag in sorted(due)])
         # One is enough to notice that the issuer is back.
         at_once = 1 if self._problem else _REVIEWS_AT_ONCE
-        for tag, held in list(self._held.items()):
-            if len(self._reviews) >= at_once:
-                break
-            if held.due <= now and not held.is_asked and not held.ended:
-                held.is_asked = True
-                task = asyncio.create_task(self._review(tag, held, issuer))
-                self._reviews.add(task)
-                task.add_done_callback(self._reviews.discard)
+        for _ in range(min(at_once - len(self._reviews), len(due))):
+            task = asyncio.create_task(self._review(issuer))
+            self._reviews.add(task)
+            task.add_done_callback(self._reviews.discard)
         has_ended, self._has_ended = self._has_ended, False
         return has_ended
 
@@ -146,13 +146,25 @@ class Introspection:
     def _interval(self) -> float:
         return max(self._cache_seconds, _LEAST_INTERVAL)
 
-    async def _review(self, tag: bytes, held: _Held, issuer: Issuer) -> None:
-        try:
-            await self._ask(tag, held.token, issuer)
-        except StoreUnavailable:
-            held.due = self._clock.monotonic() + _REVIEW_PAUSE
-        finally:
-            held.is_asked = False
+    @staticmethod
+    def _is_due(held: _Held, now: float) -> bool:
+        return held.due <= now and not held.is_asked and not held.ended
+
+    async def _review(self, issuer: Issuer) -> None:
+        """Ask about one token after the other until none is due, or the issuer is away."""
+        while self._overdue:
+            tag = self._overdue.popleft()
+            held = self._held.get(tag)
+            if held is None or not self._is_due(held, self._clock.monotonic()):
+                continue
+            held.is_asked = True
+            try:
+                await self._ask(tag, held.token, issuer)
+            except StoreUnavailable:
+                held.due = self._clock.monotonic() + _REVIEW_PAUSE
+                return
+            finally:
+                held.is_asked = False
 
     async def _ask(self, tag: bytes, token: Secret, issuer: Issuer) -> TokenSubject | TokenInvalid:
         """Ask, once for all who bring the same token at the same time."""

@@ -158,6 +158,29 @@ async def test_a_no_to_one_session_ends_the_others_of_the_same_token() -> None:
     assert await provider.review()
 
 
+async def test_of_many_open_sessions_none_waits_for_its_turn_for_ever() -> None:
+    provider = Provider()
+    judged = [await provider.verify(f"token {number}") for number in range(600)]
+    provider.facts = {"active": False}
+    began = provider.clock.now()
+    while provider.clock.now() - began < 63:
+        provider.clock.time += 1
+        await provider.review()
+    assert [each for each in judged if isinstance(each, TokenSubject) and not each.standing.ended] == []  # type: ignore[union-attr]
+
+
+async def test_whose_time_came_first_is_asked_about_first() -> None:
+    provider = Provider()
+    held = [await provider.verify("first"), await provider.verify("second")]
+    provider.clock.time += 60
+    held.append(await provider.verify("first"))
+    provider.clock.time += 60
+    provider.asked.clear()
+    await provider.review()
+    assert provider.asked == ["second", "first"]
+    assert held == [_GOOD] * 3
+
+
 async def test_while_an_issuer_is_away_one_token_at_a_time_is_asked_about() -> None:
     provider = Provider()
     judged = [await provider.verify(f"token {number}") for number in range(20)]
