@@ -225,6 +225,12 @@ async def test_a_login_and_a_survey_wait_without_stopping_others(book: Book) -> 
         assert turns > before + 10
 
 
+async def test_whoever_brings_a_certificate_waits_for_the_file_as_others_do(book: Book) -> None:
+    book.account("tim")
+    with alone(book.path):
+        assert await book.store.holder("0" * 64) is None
+
+
 async def test_who_keeps_the_file_is_trouble_after_some_seconds(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gatepost.identity.stores.sqlite._PATIENCE", 0.2)
     book.account("tim")

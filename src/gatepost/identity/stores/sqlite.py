@@ -143,6 +143,8 @@ class SqliteStore:
 
     async def holder(self, fingerprint: str) -> str | None:
         """Return the login that a client certificate belongs to, revoked or not; None if it is nobody's."""
+        if self._connection is None:
+            await self._opened()
         with self._reading() as connection:
             values = (certificate_id(fingerprint), fingerprint.encode())
             row = connection.execute(_HOLDER, values).fetchone()
