@@ -522,6 +522,23 @@ async def test_tokens_are_granted_or_refused_in_one_way(book: Book, login: str, 
     authority.close()
 
 
+async def test_a_token_lets_nobody_in_to_an_account_of_canaries_only(book: Book) -> None:
+    book.account("bait@example.org")
+    book.credential("bait@example.org", canary=True)
+    authority = book.authority(tokens=Judge())
+    for claimed in ("", "bait@example.org"):
+        attempt = authority.begin(PEER, "XOAUTH2")
+        answer = await attempt.check_token(claimed, Secret(b"bait@example.org"))
+        assert isinstance(answer, TokenRefused)
+        assert answer == await authority.begin(PEER, "XOAUTH2").check_token("", Secret(b"nobody"))
+        assert attempt.reason == "canary credential"
+        assert attempt.canary is not None
+        assert attempt.canary.account == "bait@example.org"
+    attempt = authority.begin(PEER, "XOAUTH2")
+    assert isinstance(await attempt.check_token("tim@example.org", Secret(b"bait@example.org")), TokenRefused)
+    assert attempt.canary is None
+
+
 async def test_an_empty_name_leaves_it_to_the_token_and_an_absent_issuer_is_no_no(book: Book) -> None:
     authority = book.authority(tokens=Judge())
     attempt = authority.begin(PEER, "XOAUTH2")

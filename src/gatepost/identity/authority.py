@@ -297,6 +297,9 @@ class LoginAttempt:
         self.authcid = login
         if account is None:
             return self._refuse_token("unknown login", subject)
+        self._look_for_bait(account)
+        if self.canary is not None:
+            return self._refuse_token(CANARY, subject)
         identity = account.identity(Credential(TOKEN_CREDENTIAL, subject.issuer))
         self.identity = dataclasses.replace(identity, standing=subject.standing)
         problem = why_not_account(account, self._authority.clock.now())
