@@ -388,6 +388,22 @@ async def test_tls_that_is_refused_or_broken_into_ends_it(directory: RawDirector
     assert {tag for tag, _ in directory.requests} == {EXTENDED}
 
 
+@pytest.mark.parametrize("said", ["refused", "more in clear", "nonsense"])
+@pytest.mark.rfc("4511 §4.14.1")
+async def test_a_connection_without_its_tls_is_not_left_open(directory: RawDirectory, make: Make, said: str) -> None:
+    more = b"\x30\x05\x02" if said == "more in clear" else b""
+    content = b"" if said == "nonsense" else result(0x78, 0 if more else 52)
+    directory.answers[EXTENDED] = lambda number, _: message(number, content or element(0x78)) + more
+    store = make(directory, context=ssl.create_default_context(), starts_tls=True)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await store.check(TIM, TIMS)
+    assert directory.connections == 3
+    async with asyncio.timeout(60):
+        while directory.is_connected:
+            await asyncio.sleep(0.01)
+
+
 async def test_the_certificate_must_be_for_the_host(make: Make, tmp_path: Path, authority: Authority) -> None:
     maker = trustme.CA()
     maker.cert_pem.write_to_path(str(tmp_path / "ca.pem"))

@@ -87,11 +87,7 @@ class Connection(asyncio.Protocol):
         if self._octets or self._transport is None:
             raise ValueError("the directory said something in clear after it agreed to begin TLS")
         loop = asyncio.get_running_loop()
-        try:
-            transport = await loop.start_tls(self._transport, self, context, server_hostname=host)
-        except BaseException:
-            self.abort()
-            raise
+        transport = await loop.start_tls(self._transport, self, context, server_hostname=host)
         if transport is None or not self.is_open:
             raise ConnectionResetError("the directory closed the connection")
         self._transport = transport
@@ -171,5 +167,9 @@ async def connect(server: Server, context: ssl.SSLContext | None, *, starts_tls:
         Connection, server.host, server.port, ssl=context if server.has_tls else None
     )
     if context is not None and starts_tls and not server.has_tls:
-        await connection.start_tls(context, server.host)
+        try:
+            await connection.start_tls(context, server.host)
+        except BaseException:
+            connection.abort()
+            raise
     return connection
