@@ -33,6 +33,12 @@ def _certificate(key: ec.EllipticCurvePrivateKey, names: list[str], start: dt.da
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
+def _revoked(key: ec.EllipticCurvePrivateKey, start: dt.datetime, end: dt.datetime) -> bytes:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    builder = x509.CertificateRevocationListBuilder().issuer_name(name).last_update(start).next_update(end)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def _pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes = b"") -> bytes:
     lock = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
@@ -52,6 +58,7 @@ def make_pems(folder: Path) -> None:
         "future.pem": _certificate(key, ["mail.example.org"], dt.datetime(2027, 1, 1, tzinfo=dt.UTC), end),
         "other-name.pem": _certificate(key, ["smtp.example.net"], start, end),
         "nameless.pem": _certificate(key, [], start, end),
+        "list-and-other.pem": _revoked(key, start, end) + _certificate(key, [], start, end),
     }
     for name, octets in files.items():
         (folder / name).write_bytes(octets)

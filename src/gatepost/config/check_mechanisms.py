@@ -125,6 +125,9 @@ def _revoked(path: Path, key: Key, authorities: list[x509.Certificate], findings
     if not lists:
         findings.wrong(key, "holds no CRL in PEM form; name the file with a list of each authority")
         return
+    if any(each not in authorities for each in _certificates(octets)):
+        # OpenSSL would trust it.
+        findings.wrong(key, "holds beside the CRLs a certificate that client_ca has not; remove it, or put it there")
     for authority in authorities:
         own = [each for each in lists if _is_of(each, authority)]
         if not own:
@@ -137,6 +140,13 @@ def _revoked(path: Path, key: Key, authorities: list[x509.Certificate], findings
                 f"is out of date: {authority.subject.rfc4514_string()} has a newer list, and until it is here nobody "
                 "with its certificates gets in",
             )
+
+
+def _certificates(octets: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(octets)
+    except ValueError:
+        return []  # there is none
 
 
 def _is_of(revoked: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:

@@ -71,15 +71,26 @@ def load_trust(context: ssl.SSLContext, trust: ClientTrust) -> None:
     Raises:
         ConfigError: it cannot be used.
     """
-    try:
-        for octets in (trust.authorities, trust.revoked):
-            if octets is not None:
-                with memory_file(octets) as path:
-                    context.load_verify_locations(path)
-    except (OSError, ValueError) as error:
-        raise _unusable(trust.name, error) from None
-    if not context.cert_store_stats()["x509"]:
+    _load(context, trust.authorities, trust.name)
+    authorities = context.cert_store_stats()["x509"]
+    if not authorities:
         raise ConfigError(f"listener.client_ca: {trust.name} holds no certificate; give some as PEM")
+    if trust.revoked is not None:
+        _load(context, trust.revoked, trust.name)
+        # OpenSSL trusts whatever certificate it is given, also beside a CRL.
+        if context.cert_store_stats()["x509"] != authorities:
+            raise ConfigError(
+                f"listener.client_crl: {trust.name}: beside the CRLs stands a certificate that client_ca has not; "
+                "remove it, or put it there if its clients are to be trusted"
+            )
+
+
+def _load(context: ssl.SSLContext, octets: bytes, name: str) -> None:
+    try:
+        with memory_file(octets) as path:
+            context.load_verify_locations(path)
+    except (OSError, ValueError) as error:
+        raise _unusable(name, error) from None
 
 
 def front_context(trust: ClientTrust, settings: ssl.SSLContext, choose: Any) -> ssl.SSLContext:

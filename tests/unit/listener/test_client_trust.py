@@ -144,6 +144,23 @@ def test_a_reload_takes_trust_away_and_gives_it(clients, asking, tmp_path, versi
         shake(asking.asking["devices"], lost.show(client_context(version)))
 
 
+def test_a_certificate_beside_a_revocation_list_makes_nobody_trusted(clients, tmp_path):
+    stranger = ClientAuthority(tmp_path / "stranger", "stranger")
+    lists = clients.revoke().read_bytes()
+    for beside, is_refused in ((stranger.path, True), (clients.path, False)):
+        both = tmp_path / "both.pem"
+        both.write_bytes(lists + beside.read_bytes())
+        trusts = {"devices": read_trust(clients.path, both)}
+        if is_refused:
+            with pytest.raises(ConfigError, match=r"listener\.client_crl: .* beside the CRLs stands a certificate"):
+                server_context([pair("mail.example.org")], trusts=trusts)
+            continue
+        server = server_context([pair("mail.example.org")], trusts=trusts).asking["devices"]
+        shake(server, clients.issue("tablet").show(client_context()))
+        with pytest.raises(ssl.SSLError):
+            shake(server, stranger.issue("laptop").show(client_context(ssl.TLSVersion.TLSv1_2)))
+
+
 def test_what_cannot_be_used_is_told_and_changes_nothing(clients, asking, tmp_path):
     context = clients.issue("laptop").show(client_context())
     empty, junk = tmp_path / "empty.pem", tmp_path / "junk.pem"
