@@ -120,6 +120,18 @@ async def test_who_may_not_log_in_is_told_no(open_store: Open, has_userdb: bool)
         await store.check("odd@example.org", x, HOME)
 
 
+async def test_one_user_that_cannot_be_read_does_not_put_dovecot_away_for_all(open_store: Open) -> None:
+    store = open_store(cache_seconds=0.0)
+    assert await store.find("home@example.org") is not None
+    # Nobody needs to know the password for that.
+    with pytest.raises(StoreUnavailable, match="gatepost_network"):
+        await store.check("odd@example.org", Secret(b"wrong"), HOME)
+    assert await store.find("home@example.org") is not None
+    await store.survey(0.0)
+    # Who is logged in is looked at as always: somebody who was disabled would stay.
+    assert not await store.has_changed()
+
+
 async def test_it_is_told_where_somebody_comes_from_and_a_yes_counts_for_there_alone(open_store: Open) -> None:
     store, login, x = open_store(), "home@example.org", Secret(b"x")
     for _ in range(2):

@@ -165,7 +165,7 @@ def _judged(answer: Answer, kinds: Sequence[str]) -> Answer:
 
 
 def _read(nobody: Account, name: str, words: Sequence[str]) -> Account:
-    """Return the account that an answer describes; raise ValueError if it holds what cannot be."""
+    """Return the account that an answer describes; raise StoreUnavailable, for this user alone, if that cannot be."""
     account = replace(nobody, login=_prepared(name))
     try:
         extras = ExtraFields(words, _OUR_FIELDS)
@@ -174,11 +174,12 @@ def _read(nobody: Account, name: str, words: Sequence[str]) -> Account:
             return account
         return replace(account, credentials=(extras.credential(_PASSWORD, {}),))
     except ValueError as error:
-        raise ValueError(f"user {ascii(name)[:100]} {error}") from None
+        # Not a trouble of Dovecot's: the others are asked for as before.
+        raise StoreUnavailable(f"user {ascii(name)[:100]} {error}") from None
 
 
 def _prepared(name: str) -> str:
     try:
         return prepare_name(name)
     except Malformed:
-        raise ValueError(f"knows a user {ascii(name)[:100]}, which is no name") from None
+        raise StoreUnavailable(f"knows a user {ascii(name)[:100]}, which is no name") from None

@@ -86,6 +86,7 @@ class RemoteStore(abc.ABC):
         Raises:
             OSError: the service cannot be asked.
             ValueError: it answered with what is no answer.
+            StoreUnavailable: nothing can be said of this one; the service is there for all others.
         """
 
     async def find(self, login: str) -> Account | None:
