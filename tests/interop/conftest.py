@@ -118,10 +118,6 @@ failed_logins_per_login = 0
 issuer = "{ISSUER}"
 audience = "gatepost"
 jwks_file = "{issuer.jwks}"
-
-[limits]
-failed_logins_per_address = 1000
-failed_logins_per_login = 1000
 """,
     )
     with gatepost:
