@@ -363,7 +363,7 @@ class Postfix:
         for name in ("data", "mail"):
             (self.folder / name).mkdir(mode=0o700)
             os.chown(self.folder / name, owner.pw_uid, owner.pw_gid)
-        (self.etc / "main.cf").write_text(MAIN_CF.format(**values) + self.settings)
+        (self.etc / "main.cf").write_text(_instead(MAIN_CF.format(**values), self.settings))
         (self.etc / "master.cf").write_text(MASTER_CF.format(**values) + self.services)
         for name in ("dynamicmaps.cf", "postfix-files"):
             shutil.copy(Path("/etc/postfix") / name, self.etc / name)
@@ -414,6 +414,16 @@ class Postfix:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _instead(lines: str, others: str) -> str:
+    """Return *lines* of main.cf with *others* in the place of those with their names.
+
+    Each process of Postfix warns of a setting that stands there twice, postlogd too: of itself to itself, and where its
+    socket is full by then it waits for itself for ever, and everybody else for it.
+    """
+    names = {line.partition("=")[0].strip() for line in others.splitlines()}
+    return "".join([f"{line}\n" for line in lines.splitlines() if line.partition("=")[0].strip() not in names]) + others
 
 
 def reachable_folder(name: str) -> Path:

@@ -57,6 +57,7 @@ def test_what_a_postfix_relays_reaches_the_next_hop_octet_for_octet(
         for tls in LISTENERS
     )
     with postfix(authority, settings=settings(server, authority, secret, ways), services=services) as satellite:
+        assert "warning: " not in satellite.log()
         with smtplib.SMTP("127.0.0.1", satellite.port, timeout=60) as client:
             for recipient in ways:
                 sent = message(recipient, recipient.partition("@")[0])
