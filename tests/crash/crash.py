@@ -15,6 +15,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -46,7 +47,8 @@ class Report:
         arrivals: when each mark arrived, in order.
         names: the id under which each was kept.
         settled: when the log says that a message, by its id, was delivered, and that was written down.
-        deaths: when something was killed (after the first time, before the second), and what.
+        deaths: when something was killed (after the first time; before the second all that it had sent was noted by
+            the sink), and what.
         downs: when the next hop went down, and took replies along.
         held: messages that were put on hold because they were in flight at several crashes.
     """
@@ -188,7 +190,10 @@ messages_per_minute = 0
             workers = self._children()
             if workers:
                 began = time.time()
-                os.kill(self.chance.choice(workers), signal.SIGKILL)
+                worker = self.chance.choice(workers)
+                os.kill(worker, signal.SIGKILL)
+                wait_for("the worker to be gone", lambda: worker not in self._children())
+                self._wait_for_sink()
                 self.report.deaths.append((began, time.time(), kind))
             return
         began = time.time()
@@ -197,6 +202,7 @@ messages_per_minute = 0
         else:
             self.server.process.kill()
         self.server.process.wait()
+        self._wait_for_sink()
         self.report.deaths.append((began, time.time(), kind))
         # The log is read for "ready", and must be that of the new one.
         self.server.log.rename(self.server.log.with_name(f"serve-{len(self.report.deaths)}.log"))
@@ -210,6 +216,14 @@ messages_per_minute = 0
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(each, signal.SIGKILL)
             process.wait()
+
+    def _wait_for_sink(self) -> None:
+        """Wait until the sink has noted what the dead had sent: it lies in the sockets of a busy sink for a while."""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.sink_port), 60) as client:
+            lines = client.makefile("rb")
+            for _ in range(3):  # each is one more turn of its loop
+                lines.readline()
+                client.sendall(b"NOOP\r\n")
 
     def _accepted(self) -> int:
         return sum(path.read_bytes().count(b"\n") for path in self.folder.glob("s[0-9]*.out"))

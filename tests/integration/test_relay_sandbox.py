@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -136,4 +137,21 @@ async def test_half_a_message_is_not_kept(tmp_path: Path) -> None:
     assert files(tmp_path) == []
     with pytest.raises(SpoolUnavailable):
         await Sandbox("kept", tmp_path).deliver(delivery(content=Pieces(b"short", size_bytes=6)))
+    assert files(tmp_path) == []
+
+
+async def test_a_delivery_that_is_cancelled_while_its_file_opens_leaves_no_file_open(tmp_path: Path) -> None:
+    part = tmp_path / "m1.eml.part"
+    os.mkfifo(part)  # opening it waits for a reader
+    sending = asyncio.create_task(Sandbox("kept", tmp_path).deliver(delivery(content=Pieces(b"x"), message_id="m1")))
+    await asyncio.sleep(0.2)
+    sending.cancel()
+    await asyncio.sleep(0.2)
+    reader = os.open(part, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert os.read(reader, 10) in (b"", b"x")  # the other end is closed: else this would block or raise
+    finally:
+        os.close(reader)
     assert files(tmp_path) == []

@@ -74,14 +74,14 @@ class Sandbox:
             if content.inline is not None:
                 await asyncio.to_thread(self._write, part, content.inline)
             else:
-                file = await asyncio.to_thread(self._create, part)
+                file = _Part(part)
                 written_bytes = 0
                 try:
                     async for chunk in content.chunks():
                         written_bytes += await asyncio.to_thread(file.write, chunk)
                     if written_bytes != content.size_bytes:
                         raise SpoolUnavailable(f"content has {written_bytes} octets instead of {content.size_bytes}")
-                    await asyncio.to_thread(_sync, file)
+                    await asyncio.to_thread(file.sync)
                 finally:
                     await asyncio.to_thread(file.close)
             await asyncio.to_thread(self._finish, delivery, part)
@@ -91,14 +91,10 @@ class Sandbox:
 
     # What follows runs in threads.
 
-    def _create(self, part: Path) -> BinaryIO:
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-
     def _write(self, part: Path, octets: bytes) -> None:
-        with self._create(part) as file:
+        with contextlib.closing(_Part(part)) as file:
             file.write(octets)
-            _sync(file)
+            file.sync()
 
     def _forget_parts(self, message_id: str) -> None:
         for suffix in ("eml", "json"):
@@ -150,6 +146,41 @@ class Sandbox:
         return json.dumps(facts, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+class _Part:
+    """A file that is being written, by one thread after another.
+
+    A cancelled task leaves its thread at work; ``close`` waits for it, and nothing is opened or written after that.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    def write(self, octets: bytes) -> int:
+        """Write *octets*, and return how many they are; the first call makes the file, and its folder."""
+        with self._lock:
+            return self._open().write(octets)
+
+    def sync(self) -> None:
+        """Return when all of it is on the disk."""
+        with self._lock:
+            file = self._open()
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        with self._lock:
+            self._is_closed = True
+            if self._file is not None:
+                self._file.close()
+
+    def _open(self) -> BinaryIO:
+        if self._is_closed:
+            raise Misuse(f"{self._path.name} is closed")
+        if self._file is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        return self._file
