@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatepost import parts
+from gatepost import parts, route_parts
 from gatepost.errors import SpoolUnavailable, StoreUnavailable
 from gatepost.identity.authority import Authority
 from gatepost.listener.client_trust import ClientTrust
@@ -145,7 +145,7 @@ class Worker:
         self._keys: Keys = load_keys(config.secret_key_file)
         self.authority: Authority = parts.authority(config, self._keys, self.clock, self.emit)
         await self.authority.refresh()
-        self._routes = parts.routes(config)
+        self._routes = route_parts.routes(config)
         self.router = Router(self._routes.values())
         self._open_queues()
         self.pause_routes(read_paused(config.state_dir))
@@ -265,7 +265,7 @@ class Worker:
             ConfigError: something cannot be made as configured.
             StoreUnavailable: a store cannot be opened.
         """
-        routes = parts.routes(config, self._routes)
+        routes = route_parts.routes(config, self._routes)
         policies, limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         authority = await self._new_authority(config)
         load_pairs(self._context, pairs, minimum_version=config.tls.minimum_version, trusts=trusts)

@@ -35,10 +35,6 @@ from gatepost.queue.limits import Limits as QueueLimits
 from gatepost.queue.mail_queue import MailQueue
 from gatepost.queue.owner import OwnerMail
 from gatepost.queue.retry import Schedule
-from gatepost.relay.router import Match, Route, parse_domain_pattern
-from gatepost.relay.sandbox import Sandbox
-from gatepost.relay.smarthost import SmartHost, TlsMode
-from gatepost.relay.transport import Transport
 from gatepost.sasl.mechanism import Mechanism, Needs
 from gatepost.sasl.outside import mechanism_of
 from gatepost.session.data import ContentLimits
@@ -54,7 +50,6 @@ if TYPE_CHECKING:
     from gatepost.config import schema
 
 __all__ = [
-    "RouteKey",
     "authority",
     "bring_stores_up",
     "client_trusts",
@@ -68,7 +63,6 @@ __all__ = [
     "policies",
     "queue_limits",
     "retirement",
-    "routes",
     "schedule",
     "session_limits",
     "tls_context",
@@ -225,64 +219,6 @@ def schedule(config: schema.Config) -> Schedule:
 def queue_limits(config: schema.Config) -> QueueLimits:
     """Return how many deliveries run at once."""
     return QueueLimits(attempts=config.queue.attempts_at_once, per_route=config.queue.attempts_per_route)
-
-
-RouteKey = tuple[object, ...]
-"""What a route was made from; equal keys make equal routes."""
-
-
-def routes(config: schema.Config, standing: Mapping[RouteKey, Route] | None = None) -> dict[RouteKey, Route]:
-    """Make the routes, in their order; what stands and did not change is kept, with its open connections.
-
-    Args:
-        config: the configuration.
-        standing: what was made before.
-
-    Raises:
-        ConfigError: a file that a route names cannot be used.
-    """
-    made: dict[RouteKey, Route] = {}
-    for each in config.route:
-        files = (each.ca_file, each.certificate, each.key) if each.transport == "smarthost" else ()
-        try:
-            key = (config.hostname, each, *(None if file is None else file.read_bytes() for file in files))
-        except OSError as error:
-            raise ConfigError(f"route {each.name}: {error.filename}: {error.strerror}; make it readable") from None
-        made[key] = (standing or {}).get(key) or _route(each, config.hostname)
-    return made
-
-
-def _route(route: schema.Route, hostname: str) -> Route:
-    match = Match(
-        tuple(map(parse_domain_pattern, route.match.recipient_domains)),
-        tuple(map(parse_domain_pattern, route.match.sender_domains)),
-        frozenset(route.match.accounts),
-    )
-    return Route(route.name, _transport(route, hostname), match)
-
-
-def _transport(route: schema.Route, hostname: str) -> Transport:
-    if route.transport == "sandbox":
-        return Sandbox(route.name, route.path, keep=route.keep)
-    try:
-        return SmartHost(
-            route.name,
-            route.host,
-            route.port,
-            hostname=hostname,
-            tls=TlsMode(route.tls),
-            verify=route.verify,
-            ca_file=route.ca_file,
-            certificate=route.certificate,
-            key=route.key,
-            login=route.login,
-            password=route.password_secret,
-            token=route.token_secret,
-            connections=route.connections,
-            idle_seconds=route.idle.total_seconds(),
-        )
-    except OSError as error:
-        raise ConfigError(f"route {route.name}: its certificates cannot be used: {error}; give PEM files") from None
 
 
 def open_sockets(config: schema.Config, given: Mapping[str, socket.socket] | None = None) -> list[socket.socket]:

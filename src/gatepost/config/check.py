@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +11,15 @@ from pathlib import Path
 from gatepost.config.certificate import Certificate, Flaw, check_pair
 from gatepost.config.check_mechanisms import check_client_certificates, check_mechanisms
 from gatepost.config.check_oauth import check_issuers
+from gatepost.config.check_routes import USUAL_TLS, check_routes
 from gatepost.config.check_stores import check_stores
 from gatepost.config.locate import Key
-from gatepost.config.routes import SandboxRoute, SmarthostRoute, covers
+from gatepost.config.routes import SandboxRoute, SmarthostRoute
 from gatepost.config.schema import Config, Listener
 from gatepost.config.stores import SqliteStore
-from gatepost.config.values import is_loopback
 from gatepost.config.vanishing import why_vanishing
 
 __all__ = ["Findings", "check"]
-
-_USUAL_TLS = {465: "implicit", 2465: "implicit", 587: "starttls", 2587: "starttls", 25: "starttls"}
 
 
 @dataclass(slots=True)
@@ -52,7 +49,7 @@ Look = Callable[[Config, Findings], None]
 def check(config: Config, now: dt.datetime | None = None) -> Findings:
     """Look at *config* as a whole, and at the files it names."""
     findings = Findings(config)
-    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, _routes):
+    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, check_routes):
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)
@@ -129,7 +126,7 @@ def _listeners(config: Config, findings: Findings) -> None:
                 (*key, "legacy_tls_networks"),
                 "takes TLS 1.0 and old ciphers, which others can break; remove it once the old devices are gone",
             )
-        usual = _USUAL_TLS.get(listener.port)
+        usual = USUAL_TLS.get(listener.port)
         if usual is not None and usual != listener.tls:
             findings.odd((*key, "tls"), f'clients expect tls = "{usual}" on port {listener.port}')
 
@@ -166,63 +163,6 @@ def _limits(config: Config, findings: Findings) -> None:
         findings.odd(("limits", "header_bytes"), "is above limits.message_bytes and has no effect")
     if "line_bytes" in limits.model_fields_set and limits.line_bytes > limits.message_bytes:
         findings.odd(("limits", "line_bytes"), "is above limits.message_bytes and has no effect")
-
-
-def _routes(config: Config, findings: Findings) -> None:
-    if not config.route:
-        findings.wrong(("route",), "is missing; say where mail goes: add [[route]] with name, transport and host")
-        return
-    names: set[str] = set()
-    for number, route in enumerate(config.route):
-        key: Key = ("route", number)
-        if route.name in names:
-            findings.wrong((*key, "name"), f'"{route.name}" is the name of another route too; choose another')
-        names.add(route.name)
-        hidden_by = next((other for other in config.route[:number] if covers(other.match, route.match)), None)
-        # Mail of sandbox credentials looks for a sandbox whatever stands before it.
-        if hidden_by is not None and not isinstance(route, SandboxRoute):
-            findings.wrong(key, f'is never reached: route "{hidden_by.name}" before it takes its mail; move it up')
-        if isinstance(route, SmarthostRoute):
-            _smarthost(route, key, findings)
-    if all(route.match.is_narrow for route in config.route):
-        findings.odd(("route",), "leaves mail over that no route takes; add one without match at the end")
-
-
-def _smarthost(route: SmarthostRoute, key: Key, findings: Findings) -> None:
-    has_secret = route.password_secret is not None or route.token_secret is not None
-    is_near = is_loopback(route.host)
-    if has_secret and not route.login:
-        findings.wrong((*key, "login"), "is missing beside a password or token; add the name to log in with")
-    if route.login and not has_secret and route.certificate is None:
-        findings.wrong((*key, "login"), "has neither password nor token; add password_file")
-    if has_secret and route.tls == "none":
-        findings.wrong((*key, "tls"), 'would send a secret in clear; write "starttls" or "implicit"')
-    elif has_secret and not route.verify:
-        findings.wrong((*key, "verify"), "would give a secret to anybody; write true, and name a private CA in ca_file")
-    elif route.tls == "none" and not is_near:
-        findings.odd((*key, "tls"), "lets mail leave this machine in clear")
-    elif route.tls != "none" and not route.verify:
-        findings.odd((*key, "verify"), "lets anybody in between read the mail; name a private CA in ca_file instead")
-    usual = _USUAL_TLS.get(route.port)
-    if route.tls != "none" and usual not in (None, route.tls):
-        findings.odd((*key, "port"), f'{route.port} usually goes with tls = "{usual}"')
-    if route.ca_file is not None:
-        if not route.verify or route.tls == "none":
-            findings.odd((*key, "ca_file"), "has no effect, as nothing is verified")
-        try:
-            ssl.create_default_context(cafile=route.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            reason = (
-                error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no certificate in PEM"
-            )
-            findings.wrong((*key, "ca_file"), f"cannot be used ({reason}); correct the path or the file")
-    for name in ("password", "token"):
-        if (*key, name) in findings.config.source.lines and (*key, name) not in findings.config.source.variables:
-            findings.odd((*key, name), f"stands in the open; move it into a file of its own: {name}_file")
-    for name, file in (("password_file", route.password_file), ("token_file", route.token_file)):
-        # Secrets that a container is given are readable for all that run in it.
-        if file is not None and not file.path.is_relative_to("/run/secrets") and file.path.stat().st_mode & 0o007:
-            findings.odd((*key, name), f"can be read by everybody on this machine; run: chmod o= {file.path}")
 
 
 def _own_certificate(route: SmarthostRoute, key: Key, findings: Findings, now: dt.datetime) -> None:

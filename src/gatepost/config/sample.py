@@ -15,7 +15,8 @@ from pydantic_core import PydanticUndefined
 
 from gatepost.config.keys import is_list, kinds, names
 from gatepost.config.postgres import PostgresStore
-from gatepost.config.routes import Match, SandboxRoute, SmarthostRoute
+from gatepost.config.route_match import Match
+from gatepost.config.routes import SandboxRoute, SmarthostRoute
 from gatepost.config.schema import Config
 from gatepost.config.stores import DovecotStore, HttpStore, LdapStore, PasswdFileStore, SqliteStore, StaticStore
 from gatepost.config.values import print_duration, print_size

@@ -18,7 +18,8 @@ from gatepost.config.listeners import Listener, Mechanism, check_distinct
 from gatepost.config.locate import Source
 from gatepost.config.oauth import Issuer, OAuth
 from gatepost.config.postgres import PostgresStore
-from gatepost.config.routes import Match, Route, SandboxRoute, SmarthostRoute
+from gatepost.config.route_match import Match
+from gatepost.config.routes import Route, SandboxRoute, SmarthostRoute
 from gatepost.config.stores import HttpStore, PasswdFileStore, SqliteStore, StaticStore, Store
 from gatepost.config.tls import Pair, Tls
 from gatepost.config.values import (

@@ -1,0 +1,74 @@
+"""The routes that the configuration asks for, made, with their transports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gatepost.errors import ConfigError
+from gatepost.relay.router import Match, Route, parse_domain_pattern
+from gatepost.relay.sandbox import Sandbox
+from gatepost.relay.smarthost import SmartHost, TlsMode
+from gatepost.relay.transport import Transport
+
+if TYPE_CHECKING:
+    from gatepost.config import schema
+
+__all__ = ["RouteKey", "routes"]
+
+RouteKey = tuple[object, ...]
+"""What a route was made from; equal keys make equal routes."""
+
+
+def routes(config: schema.Config, standing: Mapping[RouteKey, Route] | None = None) -> dict[RouteKey, Route]:
+    """Make the routes, in their order; what stands and did not change is kept, with its open connections.
+
+    Args:
+        config: the configuration.
+        standing: what was made before.
+
+    Raises:
+        ConfigError: a file that a route names cannot be used.
+    """
+    made: dict[RouteKey, Route] = {}
+    for each in config.route:
+        files = (each.ca_file, each.certificate, each.key) if each.transport == "smarthost" else ()
+        try:
+            key = (config.hostname, each, *(None if file is None else file.read_bytes() for file in files))
+        except OSError as error:
+            raise ConfigError(f"route {each.name}: {error.filename}: {error.strerror}; make it readable") from None
+        made[key] = (standing or {}).get(key) or _route(each, config.hostname)
+    return made
+
+
+def _route(route: schema.Route, hostname: str) -> Route:
+    match = Match(
+        tuple(map(parse_domain_pattern, route.match.recipient_domains)),
+        tuple(map(parse_domain_pattern, route.match.sender_domains)),
+        frozenset(route.match.accounts),
+    )
+    return Route(route.name, _transport(route, hostname), match)
+
+
+def _transport(route: schema.Route, hostname: str) -> Transport:
+    if route.transport == "sandbox":
+        return Sandbox(route.name, route.path, keep=route.keep)
+    try:
+        return SmartHost(
+            route.name,
+            route.host,
+            route.port,
+            hostname=hostname,
+            tls=TlsMode(route.tls),
+            verify=route.verify,
+            ca_file=route.ca_file,
+            certificate=route.certificate,
+            key=route.key,
+            login=route.login,
+            password=route.password_secret,
+            token=route.token_secret,
+            connections=route.connections,
+            idle_seconds=route.idle.total_seconds(),
+        )
+    except OSError as error:
+        raise ConfigError(f"route {route.name}: its certificates cannot be used: {error}; give PEM files") from None
