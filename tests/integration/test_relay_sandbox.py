@@ -12,7 +12,7 @@ import pytest
 
 from contracts.transport_contract import CONTENT, Pieces, Whole, delivery
 from gatepost.errors import Misuse, SpoolUnavailable
-from gatepost.model.delivery import Cause, Deferred, Delivered
+from gatepost.model.delivery import Cause, Deferred, Delivered, Handover
 from gatepost.model.envelope import Body
 from gatepost.relay.sandbox import Sandbox
 
@@ -27,6 +27,7 @@ async def test_a_message_and_its_envelope_lie_side_by_side(tmp_path: Path) -> No
         delivery("ann@bücher.example", "b@x.net", body=Body.EIGHT_BIT, smtputf8=True, message_id="m1")
     )
     assert isinstance(result, Delivered)
+    assert result.handover is Handover.DELIVERED
     folder = tmp_path / "deep" / "sandbox"
     assert files(folder) == ["m1.eml", "m1.json"]
     assert (folder / "m1.eml").read_bytes() == CONTENT

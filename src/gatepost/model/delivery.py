@@ -7,7 +7,7 @@ import re
 
 from gatepost.model.value import value
 
-__all__ = ["Cause", "Deferred", "Delivered", "Failed", "RemoteReply", "Result"]
+__all__ = ["Cause", "Deferred", "Delivered", "Failed", "Handover", "RemoteReply", "Result"]
 
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s|$)")
 
@@ -53,12 +53,21 @@ class Cause(enum.Enum):
     ROUTE = "route"  # our login or its certificate: never bounced, the clock stands still
 
 
+class Handover(enum.Enum):
+    """How far a delivery has come, and who sends the reports of success from there (RFC 3461 §5.2)."""
+
+    RELAYED = "relayed"  # the next hop sends none: we say that it was passed on
+    REPORTED = "reported"  # the next hop was told which are wanted, and offers to send them
+    DELIVERED = "delivered"  # it lies where its recipient finds it: we say so
+
+
 @value(frozen=True, slots=True)
 class Delivered:
     """The next hop took responsibility."""
 
     reply: RemoteReply
     next_hop: str = ""
+    handover: Handover = Handover.RELAYED
 
 
 @value(frozen=True, slots=True)

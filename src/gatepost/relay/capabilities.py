@@ -23,6 +23,7 @@ class Capabilities:
     smtputf8: bool = False
     starttls: bool = False
     mechanisms: tuple[str, ...] = ()
+    dsn: bool = False
 
     @classmethod
     def parse(cls, lines: tuple[str, ...]) -> Capabilities:
@@ -48,4 +49,5 @@ class Capabilities:
             smtputf8=eightbitmime and "SMTPUTF8" in offered,
             starttls="STARTTLS" in offered,
             mechanisms=tuple(dict.fromkeys(offered.get("AUTH", []))),
+            dsn="DSN" in offered,
         )

@@ -13,10 +13,11 @@ from collections.abc import AsyncGenerator, Sequence
 
 from gatepost.errors import Malformed, SpoolUnavailable
 from gatepost.model.address import Mailbox
-from gatepost.model.delivery import Deferred, Delivered, Failed, RemoteReply, Result
+from gatepost.model.delivery import Deferred, Delivered, Failed, Handover, RemoteReply, Result
 from gatepost.model.envelope import Body, Envelope, Recipient
 from gatepost.relay.capabilities import Capabilities
 from gatepost.relay.conversion import convert
+from gatepost.relay.dsn_parameters import mail_parameters, rcpt_parameters
 from gatepost.relay.replies import WireReply
 from gatepost.relay.stuffing import END, DotStuffer, stuff
 from gatepost.relay.transport import Content
@@ -120,7 +121,15 @@ class Connection:
             # RFC 6531 §3.2: without SMTPUTF8 at the next hop the message goes back.
             raise Malformed(f"{self._host} does not take internationalised mail", code=553, enhanced="5.6.7")
         lines = [f"MAIL FROM:<{'' if reverse_path is None else _path(reverse_path, needs_utf8)}>"]
-        lines += [f"RCPT TO:<{_path(box, needs_utf8)}>\r\n" for box in boxes]
+        if self._capabilities.dsn:
+            lines[0] += mail_parameters(envelope)
+            lines += [
+                f"RCPT TO:<{_path(each.mailbox, needs_utf8)}>{rcpt_parameters(each, in_utf8=needs_utf8)}\r\n"
+                for each in recipients
+            ]
+        else:
+            # RFC 3461 §5.2.2: a next hop without DSN gets none of its parameters.
+            lines += [f"RCPT TO:<{_path(box, needs_utf8)}>\r\n" for box in boxes]
         if needs_utf8:
             lines[0] += " SMTPUTF8"
         return lines
@@ -156,7 +165,7 @@ class Connection:
         reply = await self._send_content(content)
         remote = reply.remote()
         if reply.is_positive:
-            return Delivered(remote, self._host)
+            return Delivered(remote, self._host, Handover.REPORTED if self._capabilities.dsn else Handover.RELAYED)
         self._needs_reset = True
         return self._refused(reply, "content")
 

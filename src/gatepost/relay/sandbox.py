@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gatepost.errors import Misuse, SpoolUnavailable
-from gatepost.model.delivery import Cause, Deferred, Delivered, RemoteReply, Result
+from gatepost.model.delivery import Cause, Deferred, Delivered, Handover, RemoteReply, Result
 from gatepost.relay.transport import Delivery
 
 __all__ = ["Sandbox"]
@@ -62,7 +62,7 @@ class Sandbox:
             reply = RemoteReply.ours(451, "4.3.0", f"the sandbox cannot be written: {error.strerror}")
             return [Deferred(reply, self.name, Cause.NEXT_HOP)] * len(delivery.recipients)
         reply = RemoteReply.ours(250, "2.0.0", f"kept in the sandbox as {delivery.message_id}.eml")
-        return [Delivered(reply, self.name)] * len(delivery.recipients)
+        return [Delivered(reply, self.name, Handover.DELIVERED)] * len(delivery.recipients)
 
     async def close(self) -> None:
         """Do nothing: no file stays open."""

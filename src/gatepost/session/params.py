@@ -1,4 +1,4 @@
-"""The grammar of MAIL and RCPT: path and parameters (RFC 5321 §4.1.2, §4.1.1.11), and xtext (RFC 3461 §4)."""
+"""The grammar of MAIL and RCPT: path and parameters (RFC 5321 §4.1.2, §4.1.1.11)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gatepost.errors import Malformed
 from gatepost.model import reply as replies
 from gatepost.model.envelope import Body, Notify, Ret
 
-__all__ = ["MailParameters", "Parameters", "RecipientParameters", "decode_xtext", "parse_parameters", "split_path"]
+__all__ = ["MailParameters", "Parameters", "RecipientParameters", "parse_parameters", "split_path"]
 
 Parameters = dict[str, str | None]
 
@@ -27,7 +27,6 @@ _SYNTAX = {
     "FROM:": ("Syntax: MAIL FROM:<address>", replies.BAD_SENDER_SYNTAX),
     "TO:": ("Syntax: RCPT TO:<address>", replies.BAD_RECIPIENT_SYNTAX),
 }
-_XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
 
 
 @dataclass(slots=True)
@@ -88,14 +87,3 @@ def parse_parameters(text: str) -> Parameters:
             raise Malformed(f"{keyword} twice", enhanced="5.5.4", text="A parameter stands twice")
         parameters[keyword] = value if equals else None
     return parameters
-
-
-def decode_xtext(text: str) -> str:
-    """Decode xtext (RFC 3461 §4).
-
-    Raises:
-        Malformed: it is none.
-    """
-    if _XTEXT.fullmatch(text) is None:
-        raise Malformed("bad xtext", enhanced="5.5.4", text="Bad value of a parameter")
-    return re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), text)

@@ -10,8 +10,18 @@ from gatepost.relay.capabilities import Capabilities
 
 
 def test_each_extension_is_found() -> None:
-    lines = ("hop.example", "PIPELINING", "SIZE 1000", "8BITMIME", "SMTPUTF8", "STARTTLS", "AUTH PLAIN LOGIN", "HELP")
-    assert Capabilities.parse(lines) == Capabilities(True, True, 1000, True, True, True, ("PLAIN", "LOGIN"))
+    lines = (
+        "hop.example",
+        "PIPELINING",
+        "SIZE 1000",
+        "8BITMIME",
+        "SMTPUTF8",
+        "STARTTLS",
+        "AUTH PLAIN LOGIN",
+        "DSN",
+        "HELP",
+    )
+    assert Capabilities.parse(lines) == Capabilities(True, True, 1000, True, True, True, ("PLAIN", "LOGIN"), True)
 
 
 @pytest.mark.rfc("5321 §4.1.1.1")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gatepost.errors import Malformed
 from gatepost.model.envelope import Body
 from gatepost.session.extensions import MAIL_PARAMETERS
-from gatepost.session.params import MailParameters, decode_xtext, parse_parameters, split_path
+from gatepost.session.params import MailParameters, parse_parameters, split_path
 
 
 @pytest.mark.rfc("5321 §4.1.1.2")
@@ -88,15 +88,6 @@ def test_bad_or_repeated_parameters_are_malformed(text):
     with pytest.raises(Malformed) as raised:
         parse_parameters(text)
     assert (raised.value.code, raised.value.enhanced) == (501, "5.5.4")
-
-
-@pytest.mark.rfc("3461 §4")
-def test_xtext_is_decoded_and_nothing_else():
-    assert decode_xtext("e+3Dmc2@example.com") == "e=mc2@example.com"
-    assert decode_xtext("<>") == "<>"
-    for bad in ("a+3d", "a+", "a=b", "a b", "ä", "+G0"):
-        with pytest.raises(Malformed):
-            decode_xtext(bad)
 
 
 @given(st.text())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gatepost.errors import Malformed
+from gatepost.model.xtext import decode_xtext
 from gatepost.session.extensions.extension import Extension, Moment
-from gatepost.session.params import MailParameters, decode_xtext
+from gatepost.session.params import MailParameters
 
 __all__ = ["AUTH"]
 

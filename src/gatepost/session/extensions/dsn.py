@@ -1,8 +1,4 @@
-"""DSN: the client says which reports it wants, and what they shall name (RFC 3461).
-
-It is read and kept here, but stands in the list of extensions only when queue and relay keep what it promises: until
-then its parameters are unknown ones.
-"""
+"""DSN: the client says which reports it wants, and what they shall name (RFC 3461)."""
 
 from __future__ import annotations
 
@@ -11,8 +7,9 @@ from typing import Final
 
 from gatepost.errors import Malformed
 from gatepost.model.envelope import Notify, Ret
+from gatepost.model.xtext import EMBEDDED, decode_xtext
 from gatepost.session.extensions.extension import Extension
-from gatepost.session.params import MailParameters, RecipientParameters, decode_xtext
+from gatepost.session.params import MailParameters, RecipientParameters
 
 __all__ = ["DSN"]
 
@@ -21,8 +18,6 @@ _ORCPT_LENGTH: Final = 500
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]+")
 # RFC 3461 §4.2: the type of an address is an atom.
 _ORCPT: Final = re.compile(r"([!#$%&'*+\-/0-9=?A-Z^_`a-z{|}~]+);(.+)")
-# RFC 6533 §3: an address of type utf-8 is in ASCII with \x{...} for all else and for what may not stand there.
-_EMBEDDED: Final = re.compile(r"\\x\{(10[0-9A-F]{4}|[1-9A-F][0-9A-F]{1,4})\}")
 _EMBEDDED_ASCII: Final = frozenset(" +=\\")
 _UTF_8_IN_ASCII: Final = re.compile(r"[\x21-\x2a\x2c-\x3c\x3e-\x5b\x5d-\x7e]*")
 
@@ -86,8 +81,8 @@ def _decoded(xtext: str, keyword: str) -> str:
 
 
 def _check_utf_8(address: str, *, is_allowed_raw: bool) -> None:
-    embedded = [int(code, 16) for code in _EMBEDDED.findall(address)]
-    rest = _EMBEDDED.sub("", address)
+    embedded = [int(code, 16) for code in EMBEDDED.findall(address)]
+    rest = EMBEDDED.sub("", address)
     # RFC 6533 §3: characters beyond ASCII stand there as they are only after SMTPUTF8.
     if is_allowed_raw:
         rest = "".join([each for each in rest if each.isascii() or not each.isprintable()])
