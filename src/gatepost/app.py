@@ -204,18 +204,9 @@ class Worker:
         sessions: set[Conversation] = set()
         for each, sock in zip(config.listener, self._sockets, strict=True):
             service = self._service(each, policies, session_limits, sessions)
-            implicit = self._context_of(each) if each.tls == "implicit" else None
+            implicit = parts.context_of(self._context, each) if each.tls == "implicit" else None
             proxies, clients = parts.networks(each.proxy_networks), parts.networks(each.legacy_tls_networks)
             self.listeners.append(Listener(sock, service, connections, implicit, proxies, clients))
-
-    def _context_of(self, listener: schema.Listener) -> ssl.SSLContext:
-        if not listener.legacy_tls_networks and listener.client_ca is None:
-            return self._context
-        assert isinstance(self._context, ListenerContext)
-        if listener.client_ca is not None:
-            return self._context.asking[listener.name]
-        assert self._context.legacy is not None
-        return self._context.legacy
 
     def _service(
         self, listener: schema.Listener, policies: Chain, limits: Limits, sessions: set[Conversation]
@@ -229,10 +220,11 @@ class Worker:
             emit=self.emit,
             clock=self.clock,
             wake=self.scheduler.wake,
-            tls_context=self._context_of(listener) if listener.tls == "starttls" else None,
+            tls_context=parts.context_of(self._context, listener) if listener.tls == "starttls" else None,
             limits=limits,
             content=parts.content_limits(self.config, listener),
             guesses=self.state.guesses,
+            unheard=parts.unheard(self.config, self.state.database, self._keys, self.clock),
             sessions=sessions,
         )
 

@@ -21,7 +21,7 @@ from gatepost.identity.stores.sqlite import is_current
 from gatepost.identity.verifiers import Argon2
 from gatepost.listener.client_trust import ClientTrust, read_trust
 from gatepost.listener.listener import bind
-from gatepost.listener.tls import KeyPair, read_pair, server_context
+from gatepost.listener.tls import KeyPair, ListenerContext, read_pair, server_context
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
 from gatepost.policy.chain import Chain
@@ -40,9 +40,11 @@ from gatepost.sasl.outside import mechanism_of
 from gatepost.session.data import ContentLimits
 from gatepost.session.service import Limits
 from gatepost.state.counters import Counters
+from gatepost.state.database import Database
 from gatepost.state.keys import Keys
 from gatepost.state.node import STATE_FILE, NodeState
 from gatepost.state.subjects import LoginLimits
+from gatepost.state.unheard import Unheard
 from gatepost.store_parts import bring_postgres_up, ledgers, open_stores
 from gatepost.token_parts import token_verifier
 
@@ -54,6 +56,7 @@ __all__ = [
     "bring_stores_up",
     "client_trusts",
     "connection_limits",
+    "context_of",
     "ending",
     "key_pairs",
     "login_limits",
@@ -66,6 +69,7 @@ __all__ = [
     "schedule",
     "session_limits",
     "tls_context",
+    "unheard",
 ]
 
 
@@ -263,6 +267,23 @@ def client_trusts(config: schema.Config) -> dict[str, ClientTrust]:
     return {
         each.name: read_trust(each.client_ca, each.client_crl) for each in config.listener if each.client_ca is not None
     }
+
+
+def context_of(context: ssl.SSLContext, listener: schema.Listener) -> ssl.SSLContext:
+    """Return which of the contexts of the listeners is that of *listener*."""
+    if not listener.legacy_tls_networks and listener.client_ca is None:
+        return context
+    assert isinstance(context, ListenerContext)
+    if listener.client_ca is not None:
+        return context.asking[listener.name]
+    assert context.legacy is not None
+    return context.legacy
+
+
+def unheard(config: schema.Config, database: Database, keys: Keys, clock: Clock) -> Unheard | None:
+    """Return what knows messages that will come again, if it shall be asked."""
+    asked = config.idempotence
+    return Unheard(database, keys, clock, asked.window.total_seconds()) if asked.enabled else None
 
 
 def tls_context(config: schema.Config) -> ssl.SSLContext:

@@ -157,6 +157,8 @@ def _limits(config: Config, findings: Findings) -> None:
     ):
         if getattr(limits, name) > getattr(limits, deadline):
             findings.odd(("limits", name), f"is above limits.{deadline} and has no effect")
+    if "window" in config.idempotence.model_fields_set and not config.idempotence.enabled:
+        findings.odd(("idempotence", "window"), "has no effect without idempotence.enabled; write enabled = true")
     if limits.connections_per_address > limits.connections:
         findings.odd(("limits", "connections_per_address"), "is above limits.connections and has no effect")
     if limits.header_bytes > limits.message_bytes:

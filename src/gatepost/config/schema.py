@@ -40,6 +40,7 @@ __all__ = [
     "Auth",
     "Config",
     "HttpStore",
+    "Idempotence",
     "Issuer",
     "Limits",
     "Listener",
@@ -174,6 +175,19 @@ class Queue(Table):
         return value
 
 
+class Idempotence(Table):
+    """Mail that a client sends again because the line broke before it heard our 250."""
+
+    enabled: Flag = Field(
+        default=False,
+        description="Whether it gets the id of before and goes once: same credential, recipients, content and "
+        "Message-ID of the client's own, and not an octet from the client after the 250 it missed.",
+    )
+    window: Duration = Field(
+        default=timedelta(minutes=10), ge=timedelta(seconds=1), le=timedelta(days=1), description="For how long."
+    )
+
+
 class Spool(Table):
     """Where accepted mail lies: below state_dir."""
 
@@ -269,6 +283,7 @@ class Config(Table):
     route: tuple[Route, ...] = Field(
         default=(), description="Where mail goes; the first that matches.  Without one gatepost does not start."
     )
+    idempotence: Idempotence = Field(default=Idempotence(), description="Mail that a client sends again.")
     queue: Queue = Field(default=Queue(), description="When mail is tried again.")
     spool: Spool = Field(default=Spool(), description="Where accepted mail lies.")
     observe: Observe = Field(default=Observe(), description="What is logged.")

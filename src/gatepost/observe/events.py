@@ -9,7 +9,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── LoginSucceeded, LoginFailed, LoginsLocked, CanaryTouched
     ├── CredentialExpiring, CredentialRenewed, CredentialRetired
     ├── CommandRefused, SessionFailed
-    ├── MessageAccepted, MessageRefused
+    ├── MessageAccepted, MessageRepeated, MessageRefused
     ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
     ├── BounceQueued, BounceDropped, OwnerWarned
     ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
@@ -86,6 +86,7 @@ __all__ = [
     "MessageFinished",
     "MessageHeld",
     "MessageRefused",
+    "MessageRepeated",
     "OwnerWarned",
     "RecipientDeferred",
     "RecipientDelivered",
@@ -283,6 +284,18 @@ class MessageAccepted(Event):
     size: int
     header_message_id: str
     seconds: float = 0.0  # since its last octets came
+
+
+@value(frozen=True, slots=True)
+class MessageRepeated(Event):
+    """A message came again that was kept before, by a client that cannot have heard so; it got the same id."""
+
+    name: ClassVar[str] = "message repeated"
+    session: str
+    peer: str
+    login: str
+    credential: str
+    message: str
 
 
 @value(frozen=True, slots=True)

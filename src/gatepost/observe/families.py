@@ -25,6 +25,7 @@ from gatepost.observe.events import (
     MessageFinished,
     MessageHeld,
     MessageRefused,
+    MessageRepeated,
     RecipientDeferred,
     RecipientDelivered,
     RecipientFailed,
@@ -184,6 +185,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
             MessageAccepted: lambda _event: ("accepted", "2xx"),
             MessageRefused: lambda event: ("refused", _code(event.reply)),
         },
+    ),
+    Family(
+        "gatepost_session_repeated_total",
+        "counter",
+        "Messages that came again because their client had not heard our 250, and were not kept twice.",
+        (),
+        {MessageRepeated: _nothing},
     ),
     Family(
         "gatepost_session_message_bytes_total",

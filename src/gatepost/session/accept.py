@@ -15,6 +15,7 @@ from gatepost.observe.events import MessageAccepted, MessageRefused
 from gatepost.policy.policy import Stage
 from gatepost.session.data import DataReader
 from gatepost.session.failures import reply_to
+from gatepost.session.repeat import answer_repeated, fingerprint_of, note_unheard
 from gatepost.spool.spool import Incoming
 
 if TYPE_CHECKING:
@@ -43,11 +44,15 @@ async def accept(session: Conversation, transaction: Transaction, reader: DataRe
     if isinstance(verdict, Refuse):
         _refuse(session, transaction, reader, verdict.reply, verdict.reason)
         return
+    fingerprint = fingerprint_of(transaction, reader, examined.message_id)
+    if fingerprint is not None and answer_repeated(session, transaction, reader, fingerprint):
+        return
     receipt = await _keep(session, transaction, reader, incoming, examined, held=isinstance(verdict, Hold))
     if session.hooks and "DATA" in session.hooks:
         await session.hooks.take(session, receipt)
     else:
         session.reply(Reply.queued(receipt))
+        note_unheard(session, fingerprint, receipt.id)
         session.service.wake(receipt.id)
 
 

@@ -14,6 +14,7 @@ from gatepost.session.accept import accept
 from gatepost.session.chunk import ChunkReader
 from gatepost.session.extensions.chunking import parse_chunk
 from gatepost.session.failures import reply_to
+from gatepost.session.repeat import watch
 from gatepost.session.state import State
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ async def _skip(session: Conversation, octets: int) -> None:
 
 def _begin(session: Conversation) -> ChunkReader:
     service = session.service
-    return ChunkReader(service.spool.begin(), session.message_limit, service.content)
+    reader = ChunkReader(service.spool.begin(), session.message_limit, service.content)
+    watch(session, reader)
+    return reader
 
 
 async def _is_kept(reader: ChunkReader) -> bool:

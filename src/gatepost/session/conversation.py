@@ -108,6 +108,9 @@ class Conversation(Wire):
     def connection_lost(self, error: Exception | None) -> None:
         """End everything that belongs to the session."""
         super().connection_lost(error)
+        if self.unheard and self.service.unheard is not None:
+            for fingerprint, message in self.unheard:
+                self.service.unheard.note(fingerprint, message)
         if not self.is_keeping:
             self.service.sessions.discard(self)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gatepost.model import reply as replies
 from gatepost.model.reply import Reply
+from gatepost.state.unheard import Fingerprint
 
 __all__ = ["ContentLimits", "DataReader"]
 
@@ -48,6 +49,8 @@ class DataReader:
         size: octets of the message so far, without dot-stuffing (RFC 1870 §5).
         is_ascii: whether all octets so far have their high bit clear.
         fault: the first thing wrong with it, if any.
+        write: takes the body.
+        fingerprint: what tells it from other messages, where somebody asks for that.
     """
 
     __slots__ = (
@@ -57,15 +60,17 @@ class DataReader:
         "_limit",
         "_limits",
         "_line",
-        "_write",
         "fault",
+        "fingerprint",
         "header",
         "is_ascii",
         "size",
+        "write",
     )
 
     def __init__(self, write: Callable[[bytes], None], limit: int, limits: ContentLimits) -> None:
-        self._write = write
+        self.write = write
+        self.fingerprint: Fingerprint | None = None
         self._limit = limit
         self._limits = limits
         self._line = 0  # octets of the line that has not ended yet
@@ -135,7 +140,7 @@ class DataReader:
         if self._in_header:
             self._take_header(piece)
         else:
-            self._write(piece)
+            self.write(piece)
 
     def _is_line_too_long(self, piece: bytes) -> bool:
         limit = self._limits.line_bytes
@@ -161,7 +166,7 @@ class DataReader:
             self._head.clear()
             self._in_header = False
             if body:
-                self._write(body)
+                self.write(body)
 
 
 def _has_bare_line_ending(piece: bytes) -> bool:

@@ -17,6 +17,7 @@ from gatepost.session.auth import Authority
 from gatepost.session.data import ContentLimits
 from gatepost.spool.spool import Spool
 from gatepost.state.guesses import Guesses
+from gatepost.state.unheard import Unheard
 
 if TYPE_CHECKING:
     from gatepost.session.conversation import Conversation
@@ -111,6 +112,7 @@ class Service:
         content: what content is taken.
         names: gives each session its id.
         guesses: counts failed logins over all workers; None counts them for each session only.
+        unheard: messages that were kept, and whose clients cannot know it; None where they are not looked for.
         sessions: those that are open.
         is_draining: whether the server is about to stop: a session may give one message more if it has given none.
         turns_away: whether who connects now hears 421, because nobody will accept after us.
@@ -129,6 +131,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     content: ContentLimits = field(default_factory=ContentLimits)
     guesses: Guesses | None = None
+    unheard: Unheard | None = None
     names: Iterator[str] = field(default_factory=session_names)
     sessions: set[Conversation] = field(default_factory=set)
     is_draining: bool = False

@@ -14,6 +14,7 @@ from gatepost.session.accept import accept
 from gatepost.session.data import DataReader
 from gatepost.session.extensions import MAIL_PARAMETERS, RECIPIENT_PARAMETERS
 from gatepost.session.params import MailParameters, Parameters, RecipientParameters, parse_parameters, split_path
+from gatepost.session.repeat import watch
 from gatepost.session.state import State
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ async def data(session: Conversation, argument: str) -> None:
     patience = session.patience
     try:
         reader = DataReader(incoming.write, session.message_limit, service.content)
+        watch(session, reader)
         session.reply(replies.SEND_DATA)
         session.patience = service.limits.data_patience
         await session.read_data(reader, incoming)

@@ -17,6 +17,7 @@ from aiosmtpd.smtp import Envelope as HandlerEnvelope
 from aiosmtpd.smtp import Session as HandlerSession
 
 from gatepost.errors import Malformed, SpoolUnavailable, TooLong
+from gatepost.model.envelope import MessageId
 from gatepost.session.data import DataReader
 from gatepost.session.failures import reply_to
 from gatepost.spool.spool import Incoming
@@ -71,6 +72,8 @@ class Wire(SMTP):
         self._handler_coroutine: asyncio.Task[None] | None = None
         self.on_end: Callable[[], None] | None = None
         self.is_keeping = False  # a message; it is seen through, whatever becomes of the connection
+        # Fingerprints and ids of messages that were kept, until an octet shows that their client may have heard so.
+        self.unheard: list[tuple[bytes, MessageId]] = []
 
     # What the transport tells us
 
@@ -82,6 +85,8 @@ class Wire(SMTP):
 
     def data_received(self, data: bytes) -> None:
         """Take octets: to the message while there is one on its way, else to the line buffer."""
+        if self.unheard:
+            self.unheard.clear()
         if self._is_deaf:
             return
         self.received_at = self.loop.time()

@@ -79,6 +79,17 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX client_use_by_time ON client_use (time)",
     ),
+    (
+        # Messages that were kept, and whose client cannot know it (`gatepost.state.unheard`).
+        """
+        CREATE TABLE unheard (
+            fingerprint BLOB NOT NULL PRIMARY KEY,
+            message     TEXT NOT NULL,
+            until       REAL NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX unheard_by_until ON unheard (until)",
+    ),
 )
 """What made each version from the one before; `PRAGMA user_version` counts them.  Entries are only ever added."""
 
