@@ -43,8 +43,10 @@ def tries(subject: Subject, authority: Authority, mechanisms: list[str], count: 
         bearers = subject.token_bearers if mechanism in TOKEN_MECHANISMS else subject.bearers
         plan += [(mechanism, name, of) for name, of in bearers.items() for _ in range(count)]
     chance.shuffle(plan)
+    # Each try has an address of its own: whoever touched a canary is turned away for a while.
     sources = [
-        f"127.{chance.randrange(1, 255)}.{chance.randrange(256)}.{chance.randrange(1, 255)}" for _ in range(len(plan))
+        f"127.{1 + number // (254 << 8)}.{number // 254 % 256}.{1 + number % 254}"
+        for number in chance.sample(range(254 * 256 * 254), len(plan))
     ]
 
     def one(number: int) -> Tried:
