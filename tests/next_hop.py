@@ -160,6 +160,11 @@ class FakeNextHop:
         return Act()
 
     @property
+    def talk_type(self) -> type[Talk]:
+        """What serves a connection."""
+        return Talk
+
+    @property
     def port(self) -> int:
         """The TCP port."""
         assert self._server is not None
@@ -179,7 +184,10 @@ class FakeNextHop:
         """Listen; on a port that nobody takes while the next hop is away, unless one is named."""
         [port] = [port] if port else free_ports(1)
         context = self.context if self.tls == "implicit" else None
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=context, limit=2**16)
+        self._server = await self._listen(port, context)
+
+    async def _listen(self, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=context, limit=2**16)
 
     async def close(self) -> None:
         """Stop listening, and cut what is open."""
@@ -211,7 +219,7 @@ class FakeNextHop:
         self.connections += 1
         self.open_connections += 1
         self.most_connections = max(self.most_connections, self.open_connections)
-        talk = Talk(self, reader, writer)
+        talk = self.talk_type(self, reader, writer)
         self._talks.add(talk)
         try:
             await talk.run()
@@ -350,6 +358,10 @@ class Talk(Logins):
         del self.buffer[: end + 3]
         mail.content = (b"\r\n" + stuffed).replace(b"\r\n.", b"\r\n")[2:]
         self.hop.mails.append(mail)
+        await self.settle(mail)
+
+    async def settle(self, mail: Mail) -> None:
+        """Say after the final dot what becomes of the mail."""
         mail.is_accepted = await self.do(f"250 2.0.0 taken as {len(self.hop.mails)}", "end")
 
     async def do_rset(self, line: str) -> None:

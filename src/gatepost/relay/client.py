@@ -162,6 +162,10 @@ class Connection:
         if outcome is not None:
             self._needs_reset = True
             return outcome
+        return await self._hand_over(content, results)
+
+    async def _hand_over(self, content: Content, _results: list[Result | None]) -> Result:
+        """Send the content; return what holds for all who have no result yet."""
         reply = await self._send_content(content)
         remote = reply.remote()
         if reply.is_positive:
@@ -195,11 +199,14 @@ class Connection:
         if data.code == 354:
             if is_taken:  # recipients without a sender: a dot now would send them an empty message
                 raise next_hop_trouble("4.5.0", f"recipients were taken after MAIL was not: {mailed.remote()}")
-            # RFC 2920 §3.1: DATA may be taken although every RCPT was refused; then nothing but the dot is sent,
-            # and what the next hop says to it means nothing.
-            wire.write(END)
-            await wire.reply("the end of no content", timeouts.final)
+            await self._send_nothing()
         return refused or Deferred(data.remote(), self._host)
+
+    async def _send_nothing(self) -> None:
+        # RFC 2920 §3.1: DATA may be taken although every RCPT was refused; then nothing but the dot is sent, and what
+        # the next hop says to it means nothing.
+        self.wire.write(END)
+        await self.wire.reply("the end of no content", self._timeouts.final)
 
     async def _step_by_step(self, mail: str, rcpts: list[str], results: list[Result | None]) -> Result | None:
         """Say MAIL, RCPT and DATA, each after the reply to the one before."""

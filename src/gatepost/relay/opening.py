@@ -1,4 +1,4 @@
-"""Open a connection to a next hop: address, greeting, EHLO, TLS, login (RFC 5321 §3.1, RFC 3207, RFC 4954)."""
+"""Open a connection to a next hop: address, greeting, EHLO, TLS, login (RFC 5321 §3.1, 3207, 4954, 2033)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import enum
 import socket
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gatepost.model.delivery import Cause
 from gatepost.model.identity import Secret
@@ -46,6 +47,8 @@ class NextHop:
         token: access token for XOAUTH2 or OAUTHBEARER.
         timeouts: how long it may take.
         has_certificate: whether *context* shows a certificate of ours: where EXTERNAL is offered, it logs us in.
+        is_lmtp: whether it speaks LMTP.
+        socket: its Unix socket, instead of *host* and *port*.
     """
 
     host: str
@@ -58,6 +61,8 @@ class NextHop:
     token: Secret | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     has_certificate: bool = False
+    is_lmtp: bool = False
+    socket: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,8 @@ async def open_wire(next_hop: NextHop) -> Opened:
 async def _connect(next_hop: NextHop) -> Wire:
     trouble = next_hop_trouble("4.4.3", f"{next_hop.host} has no address")
     # RFC 5321 §5.1: each address is tried until one answers with a good greeting.
-    for address in (await _resolve(next_hop))[:ADDRESS_LIMIT]:
+    addresses = await _resolve(next_hop) if next_hop.socket is None else [str(next_hop.socket)]
+    for address in addresses[:ADDRESS_LIMIT]:
         wire: Wire | None = None
         try:
             wire = await _reach(next_hop, address)
@@ -125,12 +131,18 @@ async def _resolve(next_hop: NextHop) -> list[str]:
 
 async def _reach(next_hop: NextHop, address: str) -> Wire:
     loop = asyncio.get_running_loop()
-    where = f"{next_hop.host}[{address}]:{next_hop.port}"
+    where = address if next_hop.socket is not None else f"{next_hop.host}[{address}]:{next_hop.port}"
     try:
         async with asyncio.timeout(next_hop.timeouts.connect):
-            _, wire = await loop.create_connection(Wire, address, next_hop.port)
+            if next_hop.socket is not None:
+                _, wire = await loop.create_unix_connection(Wire, address)
+            else:
+                _, wire = await loop.create_connection(Wire, address, next_hop.port)
     except TimeoutError:
         raise next_hop_trouble("4.4.1", f"{where} does not answer") from None
+    except PermissionError as error:
+        # Of a Unix socket: nobody but the operator can help, and no mail is to blame.
+        raise route_trouble("4.3.5", f"cannot connect to {where}: {error.strerror or error}") from None
     except OSError as error:
         raise next_hop_trouble("4.4.1", f"cannot connect to {where}: {error.strerror or error}") from None
     return wire
@@ -176,11 +188,13 @@ async def _encrypt(wire: Wire, next_hop: NextHop) -> None:
 
 async def _ehlo(wire: Wire, next_hop: NextHop) -> Capabilities:
     name = next_hop.hostname.encode("ascii")
-    reply = await _ask(wire, b"EHLO %b\r\n" % name, "EHLO", next_hop)
+    # RFC 2033 §4.1: LHLO stands in the place of EHLO, and an LMTP server knows neither EHLO nor HELO.
+    verb = "LHLO" if next_hop.is_lmtp else "EHLO"
+    reply = await _ask(wire, b"%b %b\r\n" % (verb.encode(), name), verb, next_hop)
     if reply.code == 250:
         return Capabilities.parse(reply.lines)
     # RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO, if nothing is needed that only EHLO gives.
-    if 500 <= reply.code <= 599 and next_hop.tls is TlsMode.NONE:
+    if 500 <= reply.code <= 599 and next_hop.tls is TlsMode.NONE and not next_hop.is_lmtp:
         reply = await _ask(wire, b"HELO %b\r\n" % name, "HELO", next_hop)
         if reply.code == 250:
             return Capabilities()

@@ -7,6 +7,7 @@ after which nothing on that connection can be trusted.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gatepost.errors import Malformed
@@ -30,7 +31,13 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?= |$)")
 
 
 class BadReply(Malformed):
-    """What the next hop says is no SMTP reply."""
+    """What the next hop says is no SMTP reply.
+
+    Attributes:
+        before: the good replies that came in one piece with it.
+    """
+
+    before: Sequence[WireReply] = ()
 
 
 class WireReply(NamedTuple):
@@ -79,15 +86,19 @@ class ReplyReader:
         """
         # RFC 5321 §2.3.8: only CRLF ends a line.
         *lines, self._buffer = (self._buffer + data).split(b"\r\n") if self._buffer else data.split(b"\r\n")
-        replies = []
-        for line in lines:
-            reply = self._take(line)
-            if reply is not None:
-                replies.append(reply)
-        if len(self._buffer) > LINE_LIMIT:
-            raise BadReply("a line of the reply is too long")
-        if b"\n" in self._buffer:  # say so at once: whoever sends it may never send the CRLF we would wait for
-            raise BadReply("a bare LF in the reply")
+        replies: list[WireReply] = []
+        try:
+            for line in lines:
+                reply = self._take(line)
+                if reply is not None:
+                    replies.append(reply)
+            if len(self._buffer) > LINE_LIMIT:
+                raise BadReply("a line of the reply is too long")
+            if b"\n" in self._buffer:  # say so at once: whoever sends it may never send the CRLF we would wait for
+                raise BadReply("a bare LF in the reply")
+        except BadReply as bad:
+            bad.before = replies
+            raise
         return replies
 
     def _take(self, line: bytes) -> WireReply | None:

@@ -86,6 +86,8 @@ class SmartHost:
         OSError: *ca_file*, *certificate* or *key* cannot be read.
     """
 
+    _connection = Connection
+
     def __init__(
         self,
         name: str,
@@ -170,4 +172,4 @@ class SmartHost:
         capabilities = opened.capabilities
         if asyncio.get_running_loop().time() < self._step_by_step_until:
             capabilities = replace(capabilities, pipelining=False)
-        return Connection(opened.wire, capabilities, self._next_hop.host, self._timeouts)
+        return self._connection(opened.wire, capabilities, self._next_hop.host, self._timeouts)

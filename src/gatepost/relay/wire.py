@@ -10,13 +10,12 @@ import asyncio
 import math
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from gatepost.errors import Malformed
 from gatepost.model.delivery import Cause
-from gatepost.relay.replies import ReplyReader, WireReply
+from gatepost.relay.replies import BadReply, ReplyReader, WireReply
 from gatepost.relay.trouble import Silence, Trouble, next_hop_trouble, route_trouble
 
 __all__ = ["Timeouts", "Wire"]
@@ -83,11 +82,13 @@ class Wire(asyncio.Protocol):
         """Take replies; more of them than were asked for end the connection."""
         if self._end is not None:
             return
+        bad: Trouble | None = None
+        replies: Sequence[WireReply]
         try:
             replies = self._reader.feed(data)
-        except Malformed as error:
-            self._fail(next_hop_trouble("4.5.0", f"bad reply: {error.reason}"))
-            return
+        except BadReply as error:
+            # What came before it was said, and holds: with LMTP each reply is another recipient's.
+            replies, bad = error.before, next_hop_trouble("4.5.0", f"bad reply: {error.reason}")
         for reply in replies:
             if self._expected == 0:
                 # RFC 5321 §3.8: a server that shuts down says 421 unasked.
@@ -101,6 +102,8 @@ class Wire(asyncio.Protocol):
             if self._is_quitting:
                 self._close()
             self._wake()
+        if bad is not None:
+            self._fail(bad)
 
     def pause_writing(self) -> None:
         """Hear that enough waits to be sent."""
@@ -137,6 +140,10 @@ class Wire(asyncio.Protocol):
         self._expected -= 1
         if self._expected < 0:
             self._fail(next_hop_trouble("4.5.0", f"a reply that nobody asked for: {self._replies.pop().remote()}"))
+
+    def expect(self, replies: int) -> None:
+        """Take note of replies that will come besides those that were asked for."""
+        self._expected += replies
 
     def write(self, data: bytes) -> None:
         """Write octets.  Never waits, never raises."""

@@ -101,6 +101,13 @@ def test_the_length_is_counted_for_each_reply() -> None:
         assert len(reader.feed(b"250 " + b"x" * 200 + b"\r\n")) == 1
 
 
+@pytest.mark.parametrize("bad", [b"junk\r\n", b"250 \n", b"250 ok\n250", b"x" * 5000])
+def test_good_replies_in_one_piece_with_a_bad_one_are_not_lost(bad: bytes) -> None:
+    with pytest.raises(BadReply) as raised:
+        ReplyReader().feed(b"250 one\r\n550-two\r\n550 lines\r\n" + bad)
+    assert raised.value.before == [WireReply(250, ("one",)), WireReply(550, ("two", "lines"))]
+
+
 def test_control_and_8_bit_characters_are_cleaned() -> None:
     (reply,) = read(b"550 a\x1b[31mb\x00\tc \xc3\xa9\r\n")
     assert reply.lines == ("a?[31mb? c ??",)

@@ -1,0 +1,75 @@
+"""The LMTP transport: a host or Unix socket that says for each recipient what became of the mail (RFC 2033)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gatepost.model.delivery import Deferred, Delivered, Result
+from gatepost.relay.client import Connection
+from gatepost.relay.replies import WireReply
+from gatepost.relay.smarthost import SmartHost
+from gatepost.relay.transport import Content
+from gatepost.relay.trouble import Trouble, next_hop_trouble
+
+__all__ = ["Lmtp"]
+
+
+class LmtpConnection(Connection):
+    """A connection on which the content gets a reply for each recipient that was taken."""
+
+    async def _hand_over(self, content: Content, _results: list[Result | None]) -> Result:
+        """Send the content; put the reply of each recipient into *_results*, as they come; return the last.
+
+        Who has no reply when the connection ends keeps none, and may have it all the same.
+        """
+        taken = [number for number, result in enumerate(_results) if result is None]
+        # RFC 2033 §4.2: after the final dot there is one reply for each RCPT that was taken, in their order.
+        self.wire.expect(len(taken) - 1)
+        reply = await self._send_content(content)
+        for place, number in enumerate(taken):
+            if place:
+                if not self.is_committed:  # it spoke before the final dot, which it never got
+                    raise next_hop_trouble("4.5.0", "refused before the end of content")
+                reply = await self.wire.reply("content", self._timeouts.final)
+            _results[number] = self._outcome(reply)
+        last = _results[taken[-1]]
+        assert last is not None
+        return last
+
+    def _outcome(self, reply: WireReply) -> Result:
+        """Return what *reply* means for its recipient; the others still get theirs when it says more than that."""
+        if reply.is_positive:
+            return Delivered(reply.remote(), self._host)
+        self._needs_reset = True
+        try:
+            return self._refused(reply, "content")
+        except Trouble as trouble:
+            if not trouble.reply.is_remote:
+                raise
+            self.trouble = self.trouble or trouble
+            return Deferred(trouble.reply, self._host, trouble.cause)
+
+    async def _send_nothing(self) -> None:
+        # RFC 2033 §4.2: DATA must be refused when no RCPT was taken; whoever takes it then owes the dot no reply.
+        self.trouble = next_hop_trouble("4.5.0", "DATA was taken without a recipient")
+        self.wire.abort()
+
+
+class Lmtp(SmartHost):
+    """One host that takes the mail onward by LMTP: a smart host but for LHLO, and for a reply to each recipient.
+
+    Args:
+        name: name of the route it serves.
+        host: its name or address; for a socket, what it is called in results.
+        port: its TCP port; 0 for a socket.
+        socket: its Unix socket, instead of a port.
+        options: as for a `SmartHost`.
+    """
+
+    _connection = LmtpConnection
+
+    def __init__(self, name: str, host: str, port: int = 0, *, socket: Path | None = None, **options: Any) -> None:
+        super().__init__(name, host, port, **options)
+        self._next_hop = replace(self._next_hop, is_lmtp=True, socket=socket)
