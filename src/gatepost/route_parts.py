@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import ConfigError
+from gatepost.relay.discard import Discard
+from gatepost.relay.lmtp import Lmtp
 from gatepost.relay.router import Match, Route, parse_domain_pattern
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.smarthost import SmartHost, TlsMode
@@ -32,7 +36,9 @@ def routes(config: schema.Config, standing: Mapping[RouteKey, Route] | None = No
     """
     made: dict[RouteKey, Route] = {}
     for each in config.route:
-        files = (each.ca_file, each.certificate, each.key) if each.transport == "smarthost" else ()
+        files: tuple[Path | None, ...] = ()
+        if each.transport == "smarthost" or each.transport == "lmtp":
+            files = (each.ca_file, each.certificate, each.key)
         try:
             key = (config.hostname, each, *(None if file is None else file.read_bytes() for file in files))
         except OSError as error:
@@ -53,13 +59,21 @@ def _route(route: schema.Route, hostname: str) -> Route:
 def _transport(route: schema.Route, hostname: str) -> Transport:
     if route.transport == "sandbox":
         return Sandbox(route.name, route.path, keep=route.keep)
+    if route.transport == "discard":
+        return Discard(route.name, takes_sandbox=route.sandbox)
+    make: Callable[..., Transport] = SmartHost
+    host, tls = route.host, route.tls
+    if route.transport == "lmtp":
+        make = partial(Lmtp, socket=route.socket)
+        if route.socket is not None:
+            host, tls = "localhost", "none"
     try:
-        return SmartHost(
+        return make(
             route.name,
-            route.host,
+            host,
             route.port,
             hostname=hostname,
-            tls=TlsMode(route.tls),
+            tls=TlsMode(tls),
             verify=route.verify,
             ca_file=route.ca_file,
             certificate=route.certificate,

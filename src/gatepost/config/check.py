@@ -14,7 +14,7 @@ from gatepost.config.check_oauth import check_issuers
 from gatepost.config.check_routes import USUAL_TLS, check_routes
 from gatepost.config.check_stores import check_stores
 from gatepost.config.locate import Key
-from gatepost.config.routes import SandboxRoute, SmarthostRoute
+from gatepost.config.routes import HostRoute, SandboxRoute
 from gatepost.config.schema import Config, Listener
 from gatepost.config.stores import SqliteStore
 from gatepost.config.vanishing import why_vanishing
@@ -54,7 +54,7 @@ def check(config: Config, now: dt.datetime | None = None) -> Findings:
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)
     for number, route in enumerate(config.route):
-        if isinstance(route, SmarthostRoute):
+        if isinstance(route, HostRoute):
             _own_certificate(route, ("route", number), findings, moment)
     check_client_certificates(config, findings, moment)
     check_stores(config, findings, moment)
@@ -167,7 +167,7 @@ def _limits(config: Config, findings: Findings) -> None:
         findings.odd(("limits", "line_bytes"), "is above limits.message_bytes and has no effect")
 
 
-def _own_certificate(route: SmarthostRoute, key: Key, findings: Findings, now: dt.datetime) -> None:
+def _own_certificate(route: HostRoute, key: Key, findings: Findings, now: dt.datetime) -> None:
     if route.certificate is None:
         if route.key is not None:
             findings.wrong((*key, "key"), "has no certificate; add it")

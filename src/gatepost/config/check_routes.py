@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import TYPE_CHECKING
 
 from gatepost.config.locate import Key
 from gatepost.config.route_match import covers
-from gatepost.config.routes import SandboxRoute, SmarthostRoute
+from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, SandboxRoute
 from gatepost.config.schema import Config
 from gatepost.config.values import is_loopback
 
@@ -18,6 +19,14 @@ __all__ = ["USUAL_TLS", "check_routes"]
 
 USUAL_TLS = {465: "implicit", 2465: "implicit", 587: "starttls", 2587: "starttls", 25: "starttls"}
 """How TLS usually begins on a port."""
+
+SOCKET_PATH_LIMIT = 107
+"""Octets of the path of a Unix socket, says Linux (unix(7))."""
+
+_OF_TCP = frozenset(
+    {"host", "port", "tls", "verify", "ca_file", "certificate", "key", "login"}
+    | {"password", "password_file", "token", "token_file"}
+)
 
 
 def check_routes(config: Config, findings: Findings) -> None:
@@ -33,15 +42,43 @@ def check_routes(config: Config, findings: Findings) -> None:
         names.add(route.name)
         hidden_by = next((other for other in config.route[:number] if covers(other.match, route.match)), None)
         # Mail of sandbox credentials looks for a sandbox whatever stands before it.
-        if hidden_by is not None and not isinstance(route, SandboxRoute):
+        takes_sandbox = isinstance(route, SandboxRoute) or (isinstance(route, DiscardRoute) and route.sandbox)
+        if hidden_by is not None and not takes_sandbox:
             findings.wrong(key, f'is never reached: route "{hidden_by.name}" before it takes its mail; move it up')
-        if isinstance(route, SmarthostRoute):
-            _smarthost(route, key, findings)
+        if isinstance(route, LmtpRoute):
+            _lmtp(route, key, findings)
+        elif isinstance(route, HostRoute):
+            _host(route, key, findings)
+        elif isinstance(route, DiscardRoute):
+            which = "what matches" if route.match.is_narrow else "ALL mail that no route before it takes"
+            findings.odd(key, f"throws away {which}: nobody gets it, and its sender is told that it was delivered")
     if all(route.match.is_narrow for route in config.route):
         findings.odd(("route",), "leaves mail over that no route takes; add one without match at the end")
 
 
-def _smarthost(route: SmarthostRoute, key: Key, findings: Findings) -> None:
+def _lmtp(route: LmtpRoute, key: Key, findings: Findings) -> None:
+    if route.socket is None:
+        if not route.host:
+            findings.wrong((*key, "host"), "is missing; name the next hop, or its socket")
+            return
+        # RFC 2033 §5: LMTP is not spoken on port 25.
+        if route.port == 25:
+            findings.wrong((*key, "port"), "25 is that of SMTP; write the one on which the next hop speaks LMTP")
+        _host(route, key, findings)
+        return
+    for name in sorted(_OF_TCP & route.model_fields_set):
+        findings.wrong((*key, name), "has no effect beside socket; remove it")
+    length = len(os.fsencode(route.socket))
+    if length > SOCKET_PATH_LIMIT:
+        text = f"has {length} octets, and the path of a socket at most {SOCKET_PATH_LIMIT}; choose a shorter one"
+        findings.wrong((*key, "socket"), text)
+    elif not route.socket.exists():
+        findings.odd((*key, "socket"), f"{route.socket} is not there now; start what serves it, or correct the path")
+    elif not route.socket.is_socket():
+        findings.wrong((*key, "socket"), f"{route.socket} is no socket; name that of the LMTP server")
+
+
+def _host(route: HostRoute, key: Key, findings: Findings) -> None:
     has_secret = route.password_secret is not None or route.token_secret is not None
     is_near = is_loopback(route.host)
     if has_secret and not route.login:

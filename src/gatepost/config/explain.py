@@ -20,7 +20,7 @@ __all__ = ["explain"]
 
 # What tells the kinds of a table from each other, and how they are written.
 _KINDS = {
-    "route": ("transport", 'transport = "smarthost" or transport = "sandbox"'),
+    "route": ("transport", 'transport = "smarthost", "lmtp", "sandbox" or "discard"'),
     "store": ("type", 'type = "sqlite", "passwd-file", "static", "http", "ldap" or "dovecot"'),
 }
 

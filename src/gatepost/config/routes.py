@@ -22,7 +22,7 @@ from gatepost.config.values import (
 )
 from gatepost.model.identity import Secret
 
-__all__ = ["Route", "SandboxRoute", "SmarthostRoute"]
+__all__ = ["DiscardRoute", "HostRoute", "LmtpRoute", "Route", "SandboxRoute", "SmarthostRoute"]
 
 
 class _Route(Table):
@@ -34,12 +34,10 @@ class _Route(Table):
     )
 
 
-class SmarthostRoute(_Route):
+class HostRoute(_Route):
     """One host that takes the mail onward."""
 
-    transport: Literal["smarthost"] = Field(
-        description='Way of delivery: "smarthost" hands mail to one host, "sandbox" keeps it in a folder.'
-    )
+    transport: str
     host: Host = Field(description="Name or address of the next hop.", examples=["smtp.example.net"])
     tls: Literal["starttls", "implicit", "none"] = Field(
         default="starttls",
@@ -112,6 +110,31 @@ class SmarthostRoute(_Route):
         return self.token_file.secret if self.token_file is not None else self.token
 
 
+class SmarthostRoute(HostRoute):
+    """One host that takes the mail onward, by SMTP."""
+
+    transport: Literal["smarthost"] = Field(
+        description='Way of delivery: "smarthost" hands mail to one host, "lmtp" to one that keeps it for its users, '
+        '"sandbox" keeps it in a folder, "discard" throws it away.'
+    )
+
+
+class LmtpRoute(HostRoute):
+    """One host or Unix socket that keeps the mail, by LMTP."""
+
+    transport: Literal["lmtp"] = Field(description='Way of delivery: "lmtp" hands mail to what keeps it for its users.')
+    host: Host = Field(
+        default="", description="Name or address of the next hop; or see socket.", examples=["dovecot.example.net"]
+    )
+    # RFC 2033 §5: not port 25.  24 is for any private mail system.
+    port: Whole = Field(default=24, ge=1, le=65535, description="TCP port.")
+    socket: Location | None = Field(
+        default=None,
+        description="Unix socket of the next hop, instead of host, port and tls.",
+        examples=["/run/dovecot/lmtp"],
+    )
+
+
 class SandboxRoute(_Route):
     """A folder that keeps mail instead of sending it."""
 
@@ -122,4 +145,15 @@ class SandboxRoute(_Route):
     )
 
 
-Route = Annotated[SmarthostRoute | SandboxRoute, Field(discriminator="transport")]
+class DiscardRoute(_Route):
+    """A way for mail that nobody is to get."""
+
+    transport: Literal["discard"] = Field(
+        description='Way of delivery: "discard" throws mail away; its sender is told that it was delivered.'
+    )
+    sandbox: Flag = Field(
+        default=False, description="Whether it takes mail of sandbox credentials too, as a sandbox would."
+    )
+
+
+Route = Annotated[SmarthostRoute | LmtpRoute | SandboxRoute | DiscardRoute, Field(discriminator="transport")]

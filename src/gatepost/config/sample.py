@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from gatepost.config.keys import is_list, kinds, names
 from gatepost.config.postgres import PostgresStore
 from gatepost.config.route_match import Match
-from gatepost.config.routes import SandboxRoute, SmarthostRoute
+from gatepost.config.routes import DiscardRoute, LmtpRoute, SandboxRoute, SmarthostRoute
 from gatepost.config.schema import Config
 from gatepost.config.stores import DovecotStore, HttpStore, LdapStore, PasswdFileStore, SqliteStore, StaticStore
 from gatepost.config.values import print_duration, print_size
@@ -108,6 +108,17 @@ def _routes(field: FieldInfo) -> Iterator[str]:
     yield from _comment("A route that keeps mail instead of sending it; its other keys are those above.")
     yield "#[[route]]"
     yield from _route(SandboxRoute, "sandbox", {"name": '"sandbox"', "transport": '"sandbox"'}, leave_out="match")
+    yield ""
+    yield from _comment(
+        "A route to what keeps mail for its users, by LMTP; its other keys are those of a smart host, with port 24."
+    )
+    yield "#[[route]]"
+    for name, value in (("name", '"mailboxes"'), ("transport", '"lmtp"'), ("socket", None)):
+        yield from _key("lmtp", name, LmtpRoute.model_fields[name], value)
+    yield ""
+    yield from _comment("A route that throws mail away, for tests; its other keys are those above.")
+    yield "#[[route]]"
+    yield from _route(DiscardRoute, "discard", {"name": '"nowhere"', "transport": '"discard"'}, leave_out="match")
 
 
 def _stores(field: FieldInfo) -> Iterator[str]:

@@ -19,7 +19,7 @@ from gatepost.config.locate import Source
 from gatepost.config.oauth import Issuer, OAuth
 from gatepost.config.postgres import PostgresStore
 from gatepost.config.route_match import Match
-from gatepost.config.routes import Route, SandboxRoute, SmarthostRoute
+from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, Route, SandboxRoute, SmarthostRoute
 from gatepost.config.stores import HttpStore, PasswdFileStore, SqliteStore, StaticStore, Store
 from gatepost.config.tls import Pair, Tls
 from gatepost.config.values import (
@@ -39,11 +39,14 @@ __all__ = [
     "Argon2",
     "Auth",
     "Config",
+    "DiscardRoute",
+    "HostRoute",
     "HttpStore",
     "Idempotence",
     "Issuer",
     "Limits",
     "Listener",
+    "LmtpRoute",
     "Match",
     "OAuth",
     "Observe",

@@ -7,7 +7,7 @@ import re
 
 from gatepost.model.value import value
 
-__all__ = ["Cause", "Deferred", "Delivered", "Failed", "Handover", "RemoteReply", "Result"]
+__all__ = ["Cause", "Deferred", "Delivered", "Discarded", "Failed", "Handover", "RemoteReply", "Result"]
 
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s|$)")
 
@@ -68,6 +68,11 @@ class Delivered:
     reply: RemoteReply
     next_hop: str = ""
     handover: Handover = Handover.RELAYED
+
+
+@value(frozen=True, slots=True)
+class Discarded(Delivered):
+    """We took it out of the world: nobody gets it, and for its sender that is as good as delivered."""
 
 
 @value(frozen=True, slots=True)

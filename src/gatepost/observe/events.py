@@ -10,7 +10,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── CredentialExpiring, CredentialRenewed, CredentialRetired
     ├── CommandRefused, SessionFailed
     ├── MessageAccepted, MessageRepeated, MessageRefused
-    ├── RecipientDelivered, RecipientDeferred, RecipientFailed, MessageFinished
+    ├── RecipientDelivered, RecipientDiscarded, RecipientDeferred, RecipientFailed, MessageFinished
     ├── BounceQueued, BounceDropped, OwnerWarned
     ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
     ├── StoreAmbiguous, StoreAway, StoreBack, StoreOutdated, IssuerAway, IssuerBack
@@ -54,6 +54,7 @@ from gatepost.observe.queue_events import (
     OwnerWarned,
     RecipientDeferred,
     RecipientDelivered,
+    RecipientDiscarded,
     RecipientFailed,
     RouteChanged,
     RoutePaused,
@@ -90,6 +91,7 @@ __all__ = [
     "OwnerWarned",
     "RecipientDeferred",
     "RecipientDelivered",
+    "RecipientDiscarded",
     "RecipientFailed",
     "ReloadRefused",
     "RouteChanged",

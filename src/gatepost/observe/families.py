@@ -28,6 +28,7 @@ from gatepost.observe.events import (
     MessageRepeated,
     RecipientDeferred,
     RecipientDelivered,
+    RecipientDiscarded,
     RecipientFailed,
     ReloadRefused,
     RoutePaused,
@@ -224,6 +225,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "Recipients that a next hop took.  route: its name.",
         ("route",),
         {RecipientDelivered: lambda event: (event.route,)},
+    ),
+    Family(
+        "gatepost_queue_discarded_total",
+        "counter",
+        "Recipients whose copy a discard route threw away.",
+        ("route",),
+        {RecipientDiscarded: lambda event: (event.route,)},
     ),
     Family(
         "gatepost_queue_deferred_total",

@@ -17,6 +17,7 @@ __all__ = [
     "OwnerWarned",
     "RecipientDeferred",
     "RecipientDelivered",
+    "RecipientDiscarded",
     "RecipientFailed",
     "RouteChanged",
     "RoutePaused",
@@ -37,6 +38,18 @@ class RecipientDelivered(Event):
     reply: str
     attempts: int
     seconds: float
+
+
+@value(frozen=True, slots=True)
+class RecipientDiscarded(Event):
+    """A route threw a recipient's copy away, as it is there for; its sender believes it delivered."""
+
+    name: ClassVar[str] = "discarded"
+    level: ClassVar[Level] = "warning"
+    audited: ClassVar[bool] = True
+    message: str
+    recipient: str
+    route: str
 
 
 @value(frozen=True, slots=True)

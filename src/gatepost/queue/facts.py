@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gatepost.model.delivery import Cause, Deferred, Delivered, Failed
+from gatepost.model.delivery import Cause, Deferred, Delivered, Discarded, Failed
 from gatepost.model.envelope import Receipt
 from gatepost.observe.events import (
     BounceDropped,
@@ -13,6 +13,7 @@ from gatepost.observe.events import (
     MessageFinished,
     RecipientDeferred,
     RecipientDelivered,
+    RecipientDiscarded,
     RecipientFailed,
 )
 from gatepost.queue.attempt import Outcome
@@ -39,6 +40,8 @@ def facts(
     for index, result in zip(of.indices, outcome.results, strict=True):
         recipient, reply = str(entry.envelope.recipients[index]), str(result.reply)
         match result:
+            case Discarded():
+                yield RecipientDiscarded(name, recipient, route)
             case Delivered():
                 yield RecipientDelivered(name, recipient, route, result.next_hop, reply, entry.attempts, age)
             case Deferred():

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gatepost.model.delivery import Cause, Deferred, Delivered, Failed, Result
+from gatepost.model.delivery import Cause, Deferred, Delivered, Discarded, Failed, Result
 from gatepost.model.envelope import MessageId
 from gatepost.queue.grouping import is_left_over
 from gatepost.queue.health import Health
@@ -15,7 +15,7 @@ from gatepost.spool.spool import Entry, Progress, Settlement, Status
 
 __all__ = ["Flight"]
 
-_STATUS = {Delivered: Status.DELIVERED, Deferred: Status.PENDING, Failed: Status.FAILED}
+_STATUS = {Delivered: Status.DELIVERED, Discarded: Status.DELIVERED, Deferred: Status.PENDING, Failed: Status.FAILED}
 
 
 class Flight:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gatepost.model.delivery import Deferred, Delivered, Result
+from gatepost.model.delivery import Deferred, Delivered, Handover, Result
 from gatepost.relay.client import Connection
 from gatepost.relay.replies import WireReply
 from gatepost.relay.smarthost import SmartHost
@@ -41,7 +41,9 @@ class LmtpConnection(Connection):
     def _outcome(self, reply: WireReply) -> Result:
         """Return what *reply* means for its recipient; the others still get theirs when it says more than that."""
         if reply.is_positive:
-            return Delivered(reply.remote(), self._host)
+            # Who speaks LMTP keeps mail for its users: what it takes is delivered, unless it will report itself.
+            handover = Handover.REPORTED if self._capabilities.dsn else Handover.DELIVERED
+            return Delivered(reply.remote(), self._host, handover)
         self._needs_reset = True
         try:
             return self._refused(reply, "content")

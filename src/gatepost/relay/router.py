@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gatepost.errors import Malformed
 from gatepost.model.address import Mailbox, ascii_domain, parse_domain
 from gatepost.model.envelope import Envelope, Recipient
+from gatepost.relay.discard import Discard
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.transport import Transport
 
@@ -86,8 +87,9 @@ class Route:
 
     @property
     def is_sandbox(self) -> bool:
-        """Whether mail on it stays here."""
-        return isinstance(self.transport, Sandbox)
+        """Whether it takes mail that must stay here."""
+        transport = self.transport
+        return isinstance(transport, Sandbox) or (isinstance(transport, Discard) and transport.takes_sandbox)
 
 
 class Router:
@@ -99,7 +101,7 @@ class Router:
     def route_for(self, envelope: Envelope, recipient: Recipient) -> Route | None:
         """Return the route of this recipient's copy, or None if it may go nowhere.
 
-        Mail that must stay in a sandbox takes the first sandbox route that matches, else the first there is, and
+        Mail that must stay in a sandbox takes the first sandbox route that matches, else the first that keeps it, and
         never another.
         """
         routes = self.routes
@@ -108,7 +110,9 @@ class Router:
         for route in routes:
             if route.match.matches(envelope, recipient):
                 return route
-        return routes[0] if envelope.sandbox and routes else None
+        if not envelope.sandbox:
+            return None
+        return next((route for route in routes if isinstance(route.transport, Sandbox)), None)
 
     async def close(self) -> None:
         """Let go of every transport."""

@@ -56,7 +56,7 @@ def test_every_line_that_is_commented_out_is_right_too(tmp_path: Path) -> None:
     # Keys of which only one of two can stand.
     text = re.sub(r"^(password|token|token_file|jwks_url) = .*$", "", text, flags=re.MULTILINE)
     config = load(set_up(tmp_path, text), {})
-    assert [route.name for route in config.route] == ["smarthost", "sandbox"]
+    assert [route.name for route in config.route] == ["smarthost", "sandbox", "mailboxes", "nowhere"]
     assert [listener.name for listener in config.listener] == ["submissions", "submission"]
 
 

@@ -89,6 +89,7 @@ def samples(board: Board, gauges: dict[Series, float] | None = None) -> dict[tup
             ("smart",),
             1,
         ),
+        (events.RecipientDiscarded("m", "d@e.f", "nowhere"), "queue_discarded_total", ("nowhere",), 1),
         (
             events.RecipientDeferred("m", "d@e.f", "smart", "h", "450 no", 1, 0.0, "next-hop"),
             "queue_deferred_total",

@@ -11,6 +11,7 @@ from gatepost.errors import Malformed
 from gatepost.model.address import parse_mailbox
 from gatepost.model.delivery import Result
 from gatepost.model.envelope import Envelope, Recipient
+from gatepost.relay.discard import Discard
 from gatepost.relay.router import Match, Route, Router, parse_domain_pattern
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.transport import Delivery
@@ -133,3 +134,20 @@ async def test_closing_closes_every_transport() -> None:
     transports = [Nowhere("a"), Nowhere("b")]
     await Router([Route(each.name, each) for each in transports]).close()
     assert all(each.is_closed for each in transports)
+
+
+def test_mail_that_must_stay_here_is_thrown_away_only_where_that_was_said() -> None:
+    silent = Route("silent", Discard("silent"))
+    kept = sandbox("kept", domains("example.com"))
+    assert Router([silent]).route_for(envelope(sandbox=True), ANN) is None
+    assert Router([silent, kept]).route_for(envelope(sandbox=True), ANN) is kept
+    assert Router([silent, kept]).route_for(envelope(), ANN) is silent
+    told = Route("told", Discard("told", takes_sandbox=True), domains("example.net"))
+    assert Router([silent, kept, told]).route_for(envelope(sandbox=True), ANN) is told
+
+
+def test_what_throws_mail_away_gets_no_mail_that_does_not_match_it() -> None:
+    told = Route("told", Discard("told", takes_sandbox=True), domains("example.com"))
+    kept = sandbox("kept", domains("example.org"))
+    assert Router([told]).route_for(envelope(sandbox=True), ANN) is None
+    assert Router([told, kept]).route_for(envelope(sandbox=True), ANN) is kept
