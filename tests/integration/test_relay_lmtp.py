@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from contracts.transport_contract import CONTENT, Pieces, Whole, delivery
-from gatepost.model.delivery import Cause, Deferred, Delivered
+from gatepost.model.delivery import Cause, Deferred, Delivered, Handover
 from gatepost.model.identity import Secret
 from gatepost.relay.lmtp import Lmtp
 from gatepost.relay.smarthost import TlsMode
@@ -187,6 +187,18 @@ async def test_it_says_lhlo_and_uses_one_connection_for_many_messages(hop: FakeL
         assert seen(list(results)) == ["delivered 250", "failed 550"]
     assert hop.connections == 1
     assert [line for line in hop.commands if line[:4] in ("LHLO", "EHLO", "HELO")] == ["LHLO gatepost.example"]
+
+
+@pytest.mark.parametrize(
+    ("extensions", "handover"),
+    [(LMTP_EXTENSIONS, Handover.DELIVERED), ((*LMTP_EXTENSIONS, "DSN"), Handover.REPORTED)],
+    ids=["we say so", "it was told to"],
+)
+async def test_what_is_taken_is_delivered(start: Start, extensions: tuple[str, ...], handover: Handover) -> None:
+    async with FakeLmtpHop(extensions=extensions) as hop:
+        (result,) = await (await start(hop)).deliver(delivery())
+    assert isinstance(result, Delivered)
+    assert result.handover is handover
 
 
 async def test_what_knows_no_lhlo_is_not_greeted_in_another_way(hop: FakeLmtpHop, start: Start) -> None:
