@@ -130,6 +130,11 @@ class MemorySpool:
         self.keep(name, draft.envelope, draft.content)
         return Receipt(name, len(draft.content))
 
+    def header(self, entry: Entry) -> bytes:
+        if self._is_closed or entry.id in self.contentless or entry.id not in self.contents:
+            raise SpoolUnavailable(f"the content of message {entry.id} cannot be read")
+        return self.contents[entry.id][: entry.envelope.header_bytes]
+
     def entry(self, message_id: MessageId) -> Entry | None:
         self.reads += 1
         if self._is_closed or message_id in self.unreadable:

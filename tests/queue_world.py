@@ -140,6 +140,7 @@ class ByDomain:
     """Routes by the recipient's domain; ``*`` is for all others."""
 
     ways: dict[str, Way] = field(default_factory=dict)
+    fields: frozenset[str] = frozenset()
 
     def route_for(self, envelope: Envelope, recipient: Recipient) -> Way | None:
         return self.ways.get(recipient.mailbox.domain) or self.ways.get("*")

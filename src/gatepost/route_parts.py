@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from gatepost.errors import ConfigError
 from gatepost.relay.discard import Discard
 from gatepost.relay.lmtp import Lmtp
-from gatepost.relay.router import Match, Route, parse_domain_pattern
+from gatepost.relay.match import HeaderPattern, Match, TextPattern, parse_domain_pattern
+from gatepost.relay.router import Route
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.transport import Transport
@@ -18,7 +19,7 @@ from gatepost.relay.transport import Transport
 if TYPE_CHECKING:
     from gatepost.config import schema
 
-__all__ = ["RouteKey", "routes"]
+__all__ = ["RouteKey", "match_of", "routes"]
 
 RouteKey = tuple[object, ...]
 """What a route was made from; equal keys make equal routes."""
@@ -48,12 +49,21 @@ def routes(config: schema.Config, standing: Mapping[RouteKey, Route] | None = No
 
 
 def _route(route: schema.Route, hostname: str) -> Route:
-    match = Match(
-        tuple(map(parse_domain_pattern, route.match.recipient_domains)),
-        tuple(map(parse_domain_pattern, route.match.sender_domains)),
-        frozenset(route.match.accounts),
+    return Route(route.name, _transport(route, hostname), match_of(route.match))
+
+
+def match_of(match: schema.Match) -> Match:
+    """Make what a route takes."""
+    return Match(
+        tuple(map(parse_domain_pattern, match.recipient_domains)),
+        tuple(map(parse_domain_pattern, match.sender_domains)),
+        frozenset(match.accounts),
+        frozenset(match.senders),
+        frozenset(match.credentials),
+        tuple(HeaderPattern(each.name.lower(), tuple(map(TextPattern, each.values))) for each in match.headers),
+        match.size_over,
+        match.size_up_to,
     )
-    return Route(route.name, _transport(route, hostname), match)
 
 
 def _transport(route: schema.Route, hostname: str) -> Transport:

@@ -127,6 +127,7 @@ class SpoolContract:
             smtputf8=True,
             account="tim",
             credential="c1",
+            label="the printer",
             header_bytes=12,
             size_bytes=34,
             sandbox=True,
@@ -140,6 +141,17 @@ class SpoolContract:
         assert receipt.id == incoming.id
         assert spool.entry(receipt.id) == expected
         assert (await reopen()).entry(receipt.id) == expected
+
+    @pytest.mark.parametrize("size", [0, 100, LARGE])
+    async def test_the_header_alone_can_be_read(self, spool: Spool, reopen: Reopen, size: int) -> None:
+        receipt = await commit(spool, octets(size))
+        for each in (spool, await reopen()):
+            entry = each.entry(receipt.id)
+            assert entry is not None
+            assert each.header(entry) == PREFIX
+        await (await reopen()).remove(receipt.id)
+        with pytest.raises(SpoolUnavailable):
+            (await reopen()).header(entry)
 
     async def test_names_are_letters_and_digits_in_the_order_of_their_making(self, spool: Spool) -> None:
         names = [spool.begin().id for _ in range(100)]

@@ -36,8 +36,9 @@ from gatepost.observe.events import (
 )
 from gatepost.queue.limits import Limits
 from gatepost.queue.retry import Schedule
+from gatepost.relay.match import Match, parse_domain_pattern
 from gatepost.relay.opening import TlsMode
-from gatepost.relay.router import Match, Route, Router, parse_domain_pattern
+from gatepost.relay.router import Route, Router
 from gatepost.relay.smarthost import SmartHost
 from gatepost.relay.wire import Timeouts
 from gatepost.spool.spool import Status

@@ -22,8 +22,9 @@ from gatepost.model.envelope import Envelope, MessageId, Recipient
 from gatepost.observe.events import BounceQueued, Event, RecipientDeferred, RecipientDelivered, RoutePaused
 from gatepost.queue.limits import Limits
 from gatepost.queue.scheduler import Scheduler
+from gatepost.relay.match import Match, parse_domain_pattern
 from gatepost.relay.opening import TlsMode
-from gatepost.relay.router import Match, Route, Router, parse_domain_pattern
+from gatepost.relay.router import Route, Router
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.smarthost import SmartHost
 from gatepost.spool.sqlite import SqliteSpool

@@ -7,7 +7,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from gatepost.config.locate import Key
-from gatepost.config.route_match import covers
+from gatepost.config.route_match import covers, idle_element
 from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, SandboxRoute
 from gatepost.config.schema import Config
 from gatepost.config.values import is_loopback
@@ -45,6 +45,10 @@ def check_routes(config: Config, findings: Findings) -> None:
         takes_sandbox = isinstance(route, SandboxRoute) or (isinstance(route, DiscardRoute) and route.sandbox)
         if hidden_by is not None and not takes_sandbox:
             findings.wrong(key, f'is never reached: route "{hidden_by.name}" before it takes its mail; move it up')
+        idle = idle_element(route.match)
+        if idle is not None:
+            text = f'holds "{idle[1]}" without effect, as "{idle[2]}" takes all that already; remove it'
+            findings.wrong((*key, "match", idle[0]), text)
         if isinstance(route, LmtpRoute):
             _lmtp(route, key, findings)
         elif isinstance(route, HostRoute):

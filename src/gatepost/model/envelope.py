@@ -69,11 +69,14 @@ class Envelope:
         smtputf8: whether an address or a header field is UTF-8, so that a next hop needs SMTPUTF8 (RFC 6531 §3.2).
         account: login name of who submitted it; empty for our own notifications.
         credential: id of the credential it was submitted with; empty for our own notifications.
+        label: what its owner called that credential then.
         header_bytes: length of the header section with its empty line, as it will be relayed.
         size_bytes: length of the content, as it will be relayed, without dot-stuffing.
         sandbox: whether it must go to a sandbox, whatever the routes say.
         ret: from RET= on MAIL; None when not given.
         envid: from ENVID= on MAIL, xtext as it came; empty when not given.
+        fields: values of header fields that a route asks for, by name in lower case; they are read from the content
+            when they are needed, and not written down.
     """
 
     reverse_path: Mailbox | None
@@ -87,6 +90,8 @@ class Envelope:
     sandbox: bool = False
     ret: Ret | None = None
     envid: str = ""
+    label: str = ""
+    fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

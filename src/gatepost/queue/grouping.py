@@ -28,7 +28,13 @@ class Route(Protocol):
 
 
 class Routes(Protocol):
-    """Who knows the way."""
+    """Who knows the way.
+
+    Attributes:
+        fields: names of the header fields that are asked for, in lower case: `Envelope.fields` must hold them.
+    """
+
+    fields: frozenset[str]
 
     def route_for(self, envelope: Envelope, recipient: Recipient) -> Route | None:
         """Return the route for a recipient, or None if no route takes it."""

@@ -33,10 +33,12 @@ class Health:
         until: when a closed route may be probed; 0 while it is open.
         last_reply: what was last said in its trouble.
         is_paused_by_hand: whether it stays closed until `resume`, whatever happens.
+        keeps_due: whether mail that waits for it stays due, so that it goes at once when the routes are others.
     """
 
-    def __init__(self, name: str, emit: Callable[[Event], None]) -> None:
+    def __init__(self, name: str, emit: Callable[[Event], None], *, keeps_due: bool = False) -> None:
         self.until = 0.0
+        self.keeps_due = keeps_due
         self.last_reply: RemoteReply | None = None
         self.is_paused_by_hand = False
         self._name = name

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from gatepost.model.envelope import MessageId
 from gatepost.observe.events import Event
+from gatepost.queue.grouping import NO_ROUTE
 from gatepost.queue.health import Health
 
 __all__ = ["Gate", "Gates", "Limits", "Place"]
@@ -113,7 +114,7 @@ class Gates(dict[str, Gate]):
         self._paused: Mapping[str, float] = {}
 
     def __missing__(self, name: str) -> Gate:
-        gate = self[name] = Gate(self._limit, Health(name, self._emit))
+        gate = self[name] = Gate(self._limit, Health(name, self._emit, keeps_due=name == NO_ROUTE.name))
         if name in self._paused:
             gate.health.pause(self._paused[name])
         return gate

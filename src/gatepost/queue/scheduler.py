@@ -26,6 +26,7 @@ from gatepost.queue.facts import facts
 from gatepost.queue.flight import Flight
 from gatepost.queue.grouping import NO_ROUTE, Group, Routes, group
 from gatepost.queue.health import Health
+from gatepost.queue.known_fields import with_fields
 from gatepost.queue.limits import Gate, Gates, Limits, Place
 from gatepost.queue.retry import Schedule
 from gatepost.queue.settlement import settle_up
@@ -111,6 +112,7 @@ class Scheduler:
         """Use other routes, times and limits from now on, and look at everything that waits."""
         self._routes, self._schedule, self._limits = routes, schedule, limits
         self.gates.adapt(limits.per_route)
+        self.gates.pop(NO_ROUTE.name, None)
         self._sweep_at = 0.0
         self._poked.set()
 
@@ -242,16 +244,18 @@ class Scheduler:
     def _offer(self, message_id: MessageId) -> Place | None:
         """Start what can be started of a message, leave the rest at its gates; return its place in the spool."""
         flight = self.flights.get(message_id)
-        if flight is None:
-            try:
-                entry = self._spool.entry(message_id)
-            except SpoolUnavailable as error:
-                self._skip(message_id, error)
-                return None
+        try:
+            entry = self._spool.entry(message_id) if flight is None else flight.entry
             if entry is None:
                 return None
+            if self._routes.fields:
+                entry = with_fields(entry, self._routes.fields, self._spool)
+        except SpoolUnavailable as error:
+            self._skip(message_id, error)
+            return None
+        if flight is None:
             flight = Flight(entry)
-        entry = flight.entry
+        flight.entry = entry
         if entry.is_held or message_id in self.barred:
             return None
         place = (entry.due, message_id)

@@ -53,7 +53,8 @@ def settle_up(
             waits.append(now)  # on its way: after a crash it is tried again at once
             continue
         its_health = health_of(envelope, each.recipient)
-        due = max(now, schedule.next_try(flight.id, each.attempts, each.at), its_health.until)
+        until = 0.0 if its_health.keeps_due else its_health.until
+        due = max(now, schedule.next_try(flight.id, each.attempts, each.at), until)
         if is_tried and cause is Cause.NEXT_HOP:
             due = max(due, now + its_health.back_off)
         waits.append(due)

@@ -1,80 +1,17 @@
-"""Which way a message goes: the first route that matches sender, account and recipient."""
+"""Which way a message goes: the first route that matches it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gatepost.errors import Malformed
-from gatepost.model.address import Mailbox, ascii_domain, parse_domain
 from gatepost.model.envelope import Envelope, Recipient
 from gatepost.relay.discard import Discard
+from gatepost.relay.match import Match
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.transport import Transport
 
-__all__ = ["DomainPattern", "Match", "Route", "Router", "parse_domain_pattern"]
-
-
-@dataclass(frozen=True, slots=True)
-class DomainPattern:
-    """One domain, or all below it.
-
-    Args:
-        domain: in A-labels and lower case; empty for every domain.
-        is_below: whether it stands for what is below the domain, not for the domain itself.
-    """
-
-    domain: str
-    is_below: bool = False
-
-    def matches(self, mailbox: Mailbox) -> bool:
-        """Tell whether the domain of *mailbox* is one of them."""
-        if not self.domain:
-            return True
-        if self.is_below:
-            return mailbox.ascii_domain.endswith(f".{self.domain}")
-        return mailbox.ascii_domain == self.domain
-
-    def __str__(self) -> str:
-        return "*" if not self.domain else f"*.{self.domain}" if self.is_below else self.domain
-
-
-def parse_domain_pattern(text: str) -> DomainPattern:
-    """Parse ``example.org``, ``*.example.org`` for what is below it, or ``*`` for every domain.
-
-    Raises:
-        Malformed: it is none of these.
-    """
-    if text == "*":
-        return DomainPattern("")
-    domain = text.removeprefix("*.")
-    if not domain:
-        raise Malformed("bad domain")
-    return DomainPattern(ascii_domain(parse_domain(domain)), is_below=domain != text)
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Which mail a route takes: each list that is given must match; an empty one matches everything.
-
-    Args:
-        recipient_domains: domains of the recipient.
-        sender_domains: domains of the reverse-path; the null path is in none of them.
-        accounts: logins of who submitted it.
-    """
-
-    recipient_domains: tuple[DomainPattern, ...] = ()
-    sender_domains: tuple[DomainPattern, ...] = ()
-    accounts: frozenset[str] = frozenset()
-
-    def matches(self, envelope: Envelope, recipient: Recipient) -> bool:
-        """Tell whether it takes this recipient's copy."""
-        if self.accounts and envelope.account not in self.accounts:
-            return False
-        sender = envelope.reverse_path
-        if self.sender_domains and (sender is None or not any(each.matches(sender) for each in self.sender_domains)):
-            return False
-        return not self.recipient_domains or any(each.matches(recipient.mailbox) for each in self.recipient_domains)
+__all__ = ["Route", "Router"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +30,15 @@ class Route:
 
 
 class Router:
-    """The routes, in the order of the configuration."""
+    """The routes, in the order of the configuration.
+
+    Attributes:
+        fields: names of the header fields that some route asks for, in lower case: `Envelope.fields` must hold them.
+    """
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
+        self.fields = frozenset(each.name for route in self.routes for each in route.match.headers)
 
     def route_for(self, envelope: Envelope, recipient: Recipient) -> Route | None:
         """Return the route of this recipient's copy, or None if it may go nowhere.

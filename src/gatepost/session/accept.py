@@ -97,6 +97,7 @@ async def _keep(
         smtputf8=smtputf8,
         account=identity.account,
         credential=identity.credential,
+        label=identity.label,
         header_bytes=len(prepared.prefix),
         size_bytes=len(prepared.prefix) + reader.size - len(reader.header),
         sandbox=identity.sandbox,

@@ -148,6 +148,14 @@ class SpoolReader:
             offset += len(piece)
             yield piece
 
+    def header(self, entry: Entry) -> bytes:
+        """Read the header section of *entry*.
+
+        Raises:
+            SpoolUnavailable: it cannot be read, or is gone by now.
+        """
+        return self._reader.octets(entry.id)[: entry.envelope.header_bytes]
+
     def close(self) -> None:
         """Let go of the database; makes no checkpoint."""
         self._reader.close()

@@ -74,6 +74,8 @@ def _encode_envelope(envelope: Envelope) -> str:
         fields["account"] = envelope.account
     if envelope.credential:
         fields["credential"] = envelope.credential
+    if envelope.label:
+        fields["label"] = envelope.label
     if envelope.body is not Body.SEVEN_BIT:
         fields["body"] = envelope.body.value
     if envelope.smtputf8:
@@ -111,6 +113,7 @@ def _decode_envelope(text: str) -> Envelope:
         sandbox=fields.get("sandbox", False),
         ret=Ret(fields["ret"]) if "ret" in fields else None,
         envid=fields.get("envid", ""),
+        label=fields.get("label", ""),
     )
 
 

@@ -239,6 +239,14 @@ class Spool(Protocol):
         """
         ...
 
+    def header(self, entry: Entry) -> bytes:
+        """Read the header section of *entry*; no more than a keyed look-up.
+
+        Raises:
+            SpoolUnavailable: it cannot be read.
+        """
+        ...
+
     async def settle(self, message_id: MessageId, settlement: Settlement) -> tuple[Receipt, ...]:
         """Write down what an attempt came to, and keep its bounces; return their receipts.
 

@@ -236,6 +236,14 @@ class SqliteSpool:
         """
         return SqliteContent(self, entry.id, self._bodies)
 
+    def header(self, entry: Entry) -> bytes:
+        """Read the header section of *entry*.
+
+        Raises:
+            SpoolUnavailable: it cannot be read.
+        """
+        return self.stored(entry.id)[0][: entry.envelope.header_bytes]
+
     def stored(self, message_id: MessageId) -> tuple[bytes, int | None]:
         """Read what the database holds of a content, and the length of the body if that lies in a file.
 

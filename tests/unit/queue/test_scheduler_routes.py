@@ -351,3 +351,18 @@ async def test_a_paused_route_with_much_mail_costs_little(world: World) -> None:
     reads = world.spool.reads
     await world.clock.go_on(20 * MINUTE)
     assert world.spool.reads - reads < 100
+
+
+async def test_mail_without_a_route_waits_without_growing_older_and_goes_when_there_is_one(world: World) -> None:
+    way = world.routes.ways.pop("*")
+    names = [await world.accept() for _ in range(3)]
+    await world.clock.go_on(20 * DAY)
+    assert world.told(RecipientFailed) == []
+    assert {world.spool.entries[name].progress[0].attempts for name in names} == {0}
+    world.routes.ways["*"] = way
+    world.hop.answer = LATER
+    world.scheduler.adapt(world.routes, Schedule(), Limits())
+    await world.clock.settle()
+    assert len(world.hop.times) == 3
+    assert world.told(RecipientFailed) == []
+    assert world.spool.count() == 3

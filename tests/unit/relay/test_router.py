@@ -12,7 +12,8 @@ from gatepost.model.address import parse_mailbox
 from gatepost.model.delivery import Result
 from gatepost.model.envelope import Envelope, Recipient
 from gatepost.relay.discard import Discard
-from gatepost.relay.router import Match, Route, Router, parse_domain_pattern
+from gatepost.relay.match import Match, parse_domain_pattern
+from gatepost.relay.router import Route, Router
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.transport import Delivery
 

@@ -1,0 +1,26 @@
+"""What a route asks of a message's header, read from the spool when its way is looked for.
+
+So a route that is new after a reload finds it in mail that was accepted before, and nothing of it is kept twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+from gatepost.message.asked_fields import asked_fields
+from gatepost.spool.spool import Entry, Spool
+
+__all__ = ["with_fields"]
+
+
+def with_fields(entry: Entry, names: AbstractSet[str], spool: Spool) -> Entry:
+    """Return *entry* with the values of the header fields in *names*.
+
+    Raises:
+        SpoolUnavailable: its header cannot be read.
+    """
+    if names == {name for name, _ in entry.envelope.fields}:
+        return entry
+    fields = asked_fields(spool.header(entry), names)
+    return replace(entry, envelope=replace(entry.envelope, fields=fields))
