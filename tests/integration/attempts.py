@@ -7,6 +7,7 @@ import re
 import time
 from typing import Any
 
+from gatepost.channel_binding import bindings
 from gatepost.identity.accounts import add_account
 from gatepost.identity.credentials import CredentialRow, Rules, add_credential
 from gatepost.identity.database import AccountsDatabase, Database
@@ -14,7 +15,6 @@ from gatepost.identity.postgres_database import PostgresDatabase
 from gatepost.identity.restrictions import Restrictions
 from gatepost.model.identity import Secret
 from gatepost.sasl.client import MECHANISMS, Credentials
-from gatepost.session.channel_binding import bindings
 from gatepost.state.keys import load_keys
 from gatepost.testing import RunningServer
 from integration.client import Client

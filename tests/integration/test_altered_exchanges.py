@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from gatepost.channel_binding import bindings
 from gatepost.errors import Malformed
 from gatepost.model.identity import Secret
 from gatepost.observe.events import LoginSucceeded
 from gatepost.sasl.client import MECHANISMS, ClientMechanism, Credentials
-from gatepost.session.channel_binding import bindings
 from gatepost.testing import RunningServer
 from integration.attempts import ALL, decoded, encoded
 from integration.client import Client, connect

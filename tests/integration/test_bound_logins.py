@@ -8,10 +8,10 @@ import ssl
 
 import pytest
 
+from gatepost.channel_binding import bindings
 from gatepost.model.identity import Secret
 from gatepost.observe.events import LoginFailed, LoginSucceeded
 from gatepost.sasl.client import SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ClientMechanism, Credentials
-from gatepost.session.channel_binding import bindings
 from integration.client import Client, connect
 
 CREDENTIALS = Credentials("tim@example.org", Secret(b"secret-pass-1"))

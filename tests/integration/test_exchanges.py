@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gatepost.channel_binding import bindings
 from gatepost.model.identity import Secret
 from gatepost.observe.events import LoginFailed
 from gatepost.sasl.client import (
@@ -29,7 +30,6 @@ from gatepost.sasl.client import (
     ClientMechanism,
     Credentials,
 )
-from gatepost.session.channel_binding import bindings
 from gatepost.testing import RunningServer
 from integration.attempts import ALL, PASSWORDS, TOKENS, attempt, decoded, give
 from integration.client import Client, connect

@@ -69,7 +69,7 @@ class Talk:
     @property
     def binding(self) -> tuple[str, bytes] | None:
         """Type and data of the channel binding, if the connection can have one."""
-        from gatepost.session.channel_binding import bindings_of
+        from gatepost.channel_binding import bindings_of
 
         return next(iter(bindings_of(self._socket).items()), None)
 

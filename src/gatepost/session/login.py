@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
+from gatepost.channel_binding import bindings
 from gatepost.errors import Cancelled, Malformed, StoreUnavailable, TooLong
 from gatepost.model import reply as replies
 from gatepost.model.identity import Identity
@@ -15,7 +16,6 @@ from gatepost.sasl.mechanism import Context, Mechanism, Needs
 from gatepost.sasl.steps import Granted
 from gatepost.sasl.wire import decode_base64, encode_base64
 from gatepost.session.auth import Attempt, drive
-from gatepost.session.channel_binding import bindings
 from gatepost.session.failures import reply_to
 from gatepost.session.guard import Guard, NotJudged
 from gatepost.session.moment import wait_until

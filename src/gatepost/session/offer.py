@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gatepost.channel_binding import bindings
 from gatepost.sasl.mechanism import Mechanism, Needs
 from gatepost.session.auth import Authority
-from gatepost.session.channel_binding import workable
 
 if TYPE_CHECKING:
     from gatepost.session.conversation import Conversation
 
-__all__ = ["offered", "shown"]
+__all__ = ["offered", "shown", "workable"]
 
 
 def offered(session: Conversation, authority: Authority) -> tuple[Mechanism, ...]:
@@ -33,3 +35,19 @@ def shown(session: Conversation) -> tuple[str, ...]:
     return tuple(
         [each.name for each in offered(session, authority) if has_certificate or each.needs is not Needs.CERTIFICATE]
     )
+
+
+def workable(mechanisms: Sequence[Mechanism], transport: asyncio.BaseTransport | None) -> tuple[Mechanism, ...]:
+    """Leave out the mechanisms that bind to the connection where there is nothing to bind to.
+
+    Args:
+        mechanisms: what the listener offers.
+        transport: of the connection.
+    """
+    for each in mechanisms:
+        if each.binds:
+            break
+    else:
+        return tuple(mechanisms)
+    can_bind = bool(bindings(transport))
+    return tuple(each for each in mechanisms if can_bind or not each.binds)

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from gatepost import channel_binding
+from gatepost.channel_binding import bindings
 from gatepost.sasl.registry import MECHANISMS
-from gatepost.session import channel_binding
-from gatepost.session.channel_binding import bindings, workable
+from gatepost.session.offer import workable
 from servers import Authority
 
 PLUS, PLAIN = MECHANISMS["SCRAM-SHA-256-PLUS"], MECHANISMS["PLAIN"]

@@ -5,7 +5,7 @@
 
 The ssl module hands out no exported keys, and a value for "tls-unique" also where it means nothing; so OpenSSL is asked
 itself, by the pointer in the object of the ssl module.  Where that object does not look as we know it, there is no
-binding, and mechanisms that bind are not offered.
+binding; mechanisms that bind are then neither offered nor used.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import ctypes
 import functools
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from gatepost.sasl.mechanism import Mechanism
-
-__all__ = ["bindings", "bindings_of", "workable"]
+__all__ = ["bindings", "bindings_of"]
 
 # RFC 9266 §2: the label; no context, which in TLS 1.3 is the same as an empty one; 32 octets.
 _LABEL: Final = b"EXPORTER-Channel-Binding"
@@ -30,22 +28,6 @@ _OCTETS: Final = 32
 _GET_EXTENDED_MASTER_SECRET: Final = 122
 
 _WORD: Final = ctypes.sizeof(ctypes.c_void_p)
-
-
-def workable(mechanisms: Sequence[Mechanism], transport: asyncio.BaseTransport | None) -> tuple[Mechanism, ...]:
-    """Leave out the mechanisms that bind to the connection where there is nothing to bind to.
-
-    Args:
-        mechanisms: what the listener offers.
-        transport: of the connection.
-    """
-    for each in mechanisms:
-        if each.binds:
-            break
-    else:
-        return tuple(mechanisms)
-    can_bind = bool(bindings(transport))
-    return tuple(each for each in mechanisms if can_bind or not each.binds)
 
 
 def bindings(transport: asyncio.BaseTransport | None) -> Mapping[str, bytes]:
