@@ -133,6 +133,8 @@ class FakeNextHop:
         self.open_connections = 0
         self.most_connections = 0
         self.used_mechanisms: list[str] = []
+        self.refused_mechanisms: dict[str, str] = {}
+        self.peers: list[str] = []
         self._script: dict[str, list[tuple[Act, int | None]]] = {}
         self._server: asyncio.Server | None = None
         self._talks: set[Talk] = set()
@@ -217,6 +219,7 @@ class FakeNextHop:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.peers.append(str(writer.get_extra_info("peername")))
         self.open_connections += 1
         self.most_connections = max(self.most_connections, self.open_connections)
         talk = self.talk_type(self, reader, writer)
@@ -321,6 +324,9 @@ class Talk(Logins):
     async def do_auth(self, line: str) -> None:
         _, mechanism, *initial = line.split(" ")
         self.hop.used_mechanisms.append(mechanism)
+        if mechanism in self.hop.refused_mechanisms:
+            await self.send(f"{self.hop.refused_mechanisms[mechanism]}\r\n".encode())
+            return
         name = ""
         if mechanism in self.hop.mechanisms:
             with contextlib.suppress(ValueError, scramp.ScramException):

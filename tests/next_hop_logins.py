@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
+import operator
+import re
 from typing import Any
 
 import scramp
+
+from gatepost.channel_binding import bindings
 
 __all__ = ["Logins"]
 
@@ -17,6 +22,7 @@ class Logins:
     """The part of a conversation that logs in: each method returns who logged in, or an empty name."""
 
     hop: Any
+    writer: asyncio.StreamWriter
 
     async def line(self) -> bytes:
         """Read one line."""
@@ -67,8 +73,42 @@ class Logins:
             raise AssertionError("a client that does not answer as RFC 7628 wants it")
         return ""
 
+    async def auth_scram_sha_1(self, *initial: str) -> str:
+        return await self.auth_scram("SCRAM-SHA-1", initial)
+
     async def auth_scram_sha_256(self, *initial: str) -> str:
-        mechanism = scramp.ScramMechanism("SCRAM-SHA-256")
+        return await self.auth_scram("SCRAM-SHA-256", initial)
+
+    async def auth_scram_sha_1_plus(self, *initial: str) -> str:
+        return await self.auth_bound_scram("sha1", initial)
+
+    async def auth_scram_sha_256_plus(self, *initial: str) -> str:
+        return await self.auth_bound_scram("sha256", initial)
+
+    async def auth_bound_scram(self, digest: str, initial: tuple[str, ...]) -> str:
+        """RFC 5802 as it stands there, with the binding of this connection: scramp has no tls-exporter."""
+        ((kind, data),) = bindings(self.writer.transport).items()
+        match = re.fullmatch(rf"(p={kind},,)(n=([^,]+),r=([^,]+))", (await self.first(initial)).decode())
+        if match is None or match[3] not in self.hop.logins:
+            return ""
+        nonce = match[4] + "more"
+        server_first = f"r={nonce},s={base64.b64encode(b'salt').decode()},i=4096"
+        final = (await self.challenge(server_first.encode())).decode()
+        covered, _, proof = final.rpartition(",p=")
+        if covered != f"c={base64.b64encode(match[1].encode() + data).decode()},r={nonce}":
+            return ""
+        salted = hashlib.pbkdf2_hmac(digest, self.hop.logins[match[3]].encode(), b"salt", 4096)
+        said = f"{match[2]},{server_first},{covered}".encode()
+        key = hmac.digest(salted, b"Client Key", digest)
+        signature = hmac.digest(hashlib.new(digest, key).digest(), said, digest)
+        if bytes(map(operator.xor, base64.b64decode(proof), signature)) != key:
+            return ""
+        ours = hmac.digest(hmac.digest(salted, b"Server Key", digest), said, digest)
+        await self.challenge(b"v=" + base64.b64encode(ours))
+        return str(match[3])
+
+    async def auth_scram(self, name: str, initial: tuple[str, ...]) -> str:
+        mechanism = scramp.ScramMechanism(name)
         who = []
 
         def known(name: str) -> tuple[bytes, bytes, bytes, int]:

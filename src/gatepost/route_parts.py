@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gatepost.config import schema
 
 __all__ = ["RouteKey", "match_of", "routes"]
+
+_TLS_VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 
 RouteKey = tuple[object, ...]
 """What a route was made from; equal keys make equal routes."""
@@ -88,9 +91,11 @@ def _transport(route: schema.Route, hostname: str) -> Transport:
             ca_file=route.ca_file,
             certificate=route.certificate,
             key=route.key,
+            minimum_tls=_TLS_VERSIONS[route.minimum_tls],
             login=route.login,
             password=route.password_secret,
             token=route.token_secret,
+            source_addresses=route.source_address,
             connections=route.connections,
             idle_seconds=route.idle.total_seconds(),
         )

@@ -104,7 +104,7 @@ class Row:
 DOWN, PAUSED, TAKEN = ["deferred next-hop 451"] * 3, ["deferred route 454"] * 3, ["delivered 250"] * 3
 PLAIN = ("SIZE",)
 STEPS = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "end")
-BADLY_TOLD = {"end 354", "two codes in one reply"}
+BADLY_TOLD = {"end 354", "end 221", "two codes in one reply"}
 
 ROWS = [Row(name, script, expected, is_doubtful=name in BADLY_TOLD) for name, script, expected in TABLE]
 ROWS += [Row(f"{step} late", {step: late(0.1)}, TAKEN) for step in STEPS]

@@ -19,8 +19,8 @@ from gatepost.identity.own_certificates import add_certificate
 from gatepost.model.delivery import Cause, Deferred, Delivered, Result
 from gatepost.model.identity import Secret
 from gatepost.observe.events import LoginFailed, LoginSucceeded
-from gatepost.parts import routes
 from gatepost.relay.smarthost import SmartHost, TlsMode
+from gatepost.route_parts import routes
 from gatepost.state.keys import load_keys
 from gatepost.testing import RunningServer
 from servers import Authority

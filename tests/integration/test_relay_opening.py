@@ -6,12 +6,14 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from socket import AF_INET
 
 import pytest
 
 from contracts.transport_contract import delivery
 from gatepost.model.delivery import Cause, Deferred, Delivered, Result
 from gatepost.model.identity import Secret
+from gatepost.relay.dialing import Place
 from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.wire import Timeouts
 from next_hop import Act, FakeNextHop, babble, cut, say, silent
@@ -19,7 +21,8 @@ from servers import Authority
 
 PASSWORD = "pass Wörd with space"
 TOKEN = "ya29." + "t" * 900
-MECHANISMS = ("XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5")
+PLUS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS")
+MECHANISMS = ("XOAUTH2", "OAUTHBEARER", *PLUS, "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "CRAM-MD5")
 BOTH = pytest.mark.parametrize("tls", ["starttls", "implicit"])
 
 
@@ -47,10 +50,10 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> Addresses:
     """Make every name have these addresses."""
 
     def make(*found: str) -> None:
-        async def resolve(_next_hop: object) -> list[str]:
-            return list(found)
+        async def look_up(_host: str, port: int, _sources: object, _seconds: float) -> list[Place]:
+            return [(AF_INET, (each, port)) for each in found]
 
-        monkeypatch.setattr("gatepost.relay.opening._resolve", resolve)
+        monkeypatch.setattr("gatepost.relay.opening.look_up", look_up)
 
     return make
 
@@ -104,7 +107,10 @@ async def test_each_mechanism_gets_in_over_tls(
     ("offered", "token", "taken"),
     [
         (MECHANISMS, True, "XOAUTH2"),
-        (MECHANISMS, False, "SCRAM-SHA-256"),
+        (MECHANISMS, False, "SCRAM-SHA-256-PLUS"),
+        (MECHANISMS[3:], False, "SCRAM-SHA-1-PLUS"),
+        (MECHANISMS[:1:-1][:-2], False, "SCRAM-SHA-256"),
+        (("PLAIN", "SCRAM-SHA-1"), False, "SCRAM-SHA-1"),
         (("CRAM-MD5", "LOGIN", "PLAIN"), False, "PLAIN"),
         (("LOGIN", "XOAUTH2"), False, "LOGIN"),
     ],
@@ -115,6 +121,79 @@ async def test_the_best_common_mechanism_is_taken(
     hop.tls, hop.mechanisms = "starttls", offered
     await attempt(hop, authority, token=Secret(TOKEN.encode()) if token else None)
     assert hop.used_mechanisms == [taken]
+
+
+@pytest.mark.rfc("9266 §2")
+@pytest.mark.rfc("5929 §3")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("mechanism", PLUS)
+async def test_a_login_is_bound_to_the_connection_on_each_version_of_tls(
+    hop: FakeNextHop, authority: Authority, context: ssl.SSLContext, version: ssl.TLSVersion, mechanism: str
+) -> None:
+    context.maximum_version = version
+    hop.tls, hop.mechanisms = "starttls", (mechanism, "PLAIN")
+    assert isinstance(await attempt(hop, authority), Delivered)
+    assert hop.used_mechanisms == [mechanism]
+
+
+async def test_a_login_that_is_bound_to_another_connection_is_none(
+    hop: FakeNextHop, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody between us and the next hop has connections of his own to both."""
+    monkeypatch.setattr("gatepost.relay.wire.bindings", lambda _: {"tls-exporter": bytes(32)})
+    hop.tls, hop.mechanisms = "starttls", ("SCRAM-SHA-256-PLUS",)
+    assert_deferred(await attempt(hop, authority), Cause.ROUTE, "wrong")
+
+
+@pytest.mark.rfc("5802 §6")
+async def test_where_nothing_can_be_bound_the_next_best_is_taken(
+    hop: FakeNextHop, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatepost.relay.wire.bindings", lambda _: {})
+    hop.tls = "starttls"
+    assert isinstance(await attempt(hop, authority), Delivered)
+    assert hop.used_mechanisms == ["SCRAM-SHA-256"]
+
+
+@pytest.mark.rfc("4954 §4")
+@pytest.mark.parametrize("code", [500, 501, 502, 504])
+async def test_a_mechanism_that_is_offered_and_not_known_is_passed_over(
+    hop: FakeNextHop, authority: Authority, code: int
+) -> None:
+    hop.tls, hop.mechanisms = "starttls", ("CRAM-MD5", "SCRAM-SHA-256", "LOGIN", "PLAIN")
+    hop.refused_mechanisms = {"SCRAM-SHA-256": f"{code} 5.5.4 what?", "PLAIN": f"{code} 5.5.4 what?"}
+    assert isinstance(await attempt(hop, authority), Delivered)
+    assert hop.used_mechanisms == ["SCRAM-SHA-256", "PLAIN", "LOGIN"]
+
+
+async def test_a_secret_that_was_judged_is_not_tried_with_another_mechanism(
+    hop: FakeNextHop, authority: Authority
+) -> None:
+    hop.tls, hop.mechanisms, hop.logins = "starttls", ("SCRAM-SHA-256", "PLAIN", "LOGIN"), {"tim": "another"}
+    assert_deferred(await attempt(hop, authority), Cause.ROUTE, "wrong")
+    hop.on("AUTH", say("501 5.5.2 what?"))
+    assert_deferred(await attempt(hop, authority), Cause.ROUTE, "what?")
+    assert hop.used_mechanisms == ["SCRAM-SHA-256"] * 2
+
+
+async def test_a_login_that_scram_cannot_carry_goes_by_another_mechanism(
+    hop: FakeNextHop, authority: Authority
+) -> None:
+    name = "tim\x7f"
+    hop.tls, hop.mechanisms, hop.logins = "starttls", ("SCRAM-SHA-256", "PLAIN"), {name: PASSWORD}
+    assert isinstance(await attempt(hop, authority, login=name), Delivered)
+    assert hop.used_mechanisms == ["PLAIN"]
+
+
+@BOTH
+async def test_a_version_of_tls_below_the_minimum_is_refused(
+    hop: FakeNextHop, authority: Authority, context: ssl.SSLContext, tls: str
+) -> None:
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    hop.tls = tls
+    assert_deferred(await attempt(hop, authority, minimum_tls=ssl.TLSVersion.TLSv1_3), Cause.NEXT_HOP, "no TLS with")
+    assert hop.used_mechanisms == []
+    assert isinstance(await attempt(hop, authority, minimum_tls=ssl.TLSVersion.TLSv1_2), Delivered)
 
 
 async def test_names_are_checked_as_well_as_addresses(hop: FakeNextHop, authority: Authority) -> None:
@@ -161,7 +240,14 @@ async def test_without_verify_any_certificate_will_do(
 ) -> None:
     hop.tls = tls
     other = Authority(tmp_path)
-    assert isinstance(await attempt(hop, authority, ca_file=other.ca, verify=False), Delivered)
+    assert isinstance(await attempt(hop, authority, ca_file=other.ca, verify=False, login=""), Delivered)
+
+
+@BOTH
+async def test_no_secret_goes_over_tls_that_is_not_verified(hop: FakeNextHop, authority: Authority, tls: str) -> None:
+    hop.tls = tls
+    assert_deferred(await attempt(hop, authority, verify=False), Cause.ROUTE, "TLS that is not verified")
+    assert hop.connections == 0
 
 
 async def test_no_password_without_tls(hop: FakeNextHop, authority: Authority) -> None:
@@ -340,6 +426,14 @@ async def test_the_next_address_is_tried_when_one_refuses_the_connection(
 ) -> None:
     addresses("127.0.0.9", "127.0.0.1")
     assert isinstance(await attempt(hop, authority), Delivered)
+
+
+async def test_connections_come_from_our_address_of_that_family(hop: FakeNextHop, authority: Authority) -> None:
+    assert isinstance(await attempt(hop, authority, source_addresses=("::1", "127.0.0.5")), Delivered)
+    assert hop.peers[0].startswith("('127.0.0.5', ")
+    result = await attempt(hop, authority, source_addresses=("::1",))
+    assert_deferred(result, Cause.NEXT_HOP, "no address of a family that source_address has one of")
+    assert hop.connections == 1
 
 
 @pytest.mark.rfc("5321 §5.1")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.config.locate import Key
 from gatepost.config.route_match import covers, idle_element
+from gatepost.config.route_source import check_source
 from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, SandboxRoute
 from gatepost.config.schema import Config
 from gatepost.config.values import is_loopback
@@ -25,7 +26,7 @@ SOCKET_PATH_LIMIT = 107
 
 _OF_TCP = frozenset(
     {"host", "port", "tls", "verify", "ca_file", "certificate", "key", "login"}
-    | {"password", "password_file", "token", "token_file"}
+    | {"password", "password_file", "token", "token_file", "minimum_tls", "source_address"}
 )
 
 
@@ -97,9 +98,7 @@ def _host(route: HostRoute, key: Key, findings: Findings) -> None:
         findings.odd((*key, "tls"), "lets mail leave this machine in clear")
     elif route.tls != "none" and not route.verify:
         findings.odd((*key, "verify"), "lets anybody in between read the mail; name a private CA in ca_file instead")
-    usual = USUAL_TLS.get(route.port)
-    if route.tls != "none" and usual not in (None, route.tls):
-        findings.odd((*key, "port"), f'{route.port} usually goes with tls = "{usual}"')
+    _connection(route, key, findings)
     if route.ca_file is not None:
         if not route.verify or route.tls == "none":
             findings.odd((*key, "ca_file"), "has no effect, as nothing is verified")
@@ -117,3 +116,12 @@ def _host(route: HostRoute, key: Key, findings: Findings) -> None:
         # Secrets that a container is given are readable for all that run in it.
         if file is not None and not file.path.is_relative_to("/run/secrets") and file.path.stat().st_mode & 0o007:
             findings.odd((*key, name), f"can be read by everybody on this machine; run: chmod o= {file.path}")
+
+
+def _connection(route: HostRoute, key: Key, findings: Findings) -> None:
+    usual = USUAL_TLS.get(route.port)
+    if route.tls != "none" and usual not in (None, route.tls):
+        findings.odd((*key, "port"), f'{route.port} usually goes with tls = "{usual}"')
+    if route.tls == "none" and "minimum_tls" in route.model_fields_set:
+        findings.wrong((*key, "minimum_tls"), "has no effect without TLS; remove it")
+    check_source(route.source_address, route.host, (*key, "source_address"), findings)

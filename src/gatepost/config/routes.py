@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from gatepost.config.route_match import Match
+from gatepost.config.route_source import SourceAddresses
 from gatepost.config.values import (
     Duration,
     Flag,
@@ -52,6 +53,9 @@ class HostRoute(_Route):
     verify: Flag = Field(
         default=True, description="Whether the certificate of the next hop must be good and carry its name."
     )
+    minimum_tls: Literal["TLSv1.2", "TLSv1.3"] = Field(
+        default="TLSv1.2", description="Oldest version of TLS that the next hop may have."
+    )
     ca_file: Location | None = Field(
         default=None,
         description="Certificates to trust instead of the system's, as PEM.",
@@ -87,6 +91,12 @@ class HostRoute(_Route):
         default=None,
         description="File that holds an OAuth access token for XOAUTH2 or OAUTHBEARER.",
         examples=["/etc/gatepost/smarthost.token"],
+    )
+    source_address: SourceAddresses = Field(
+        default=(),
+        description="Our address to connect from, or one of IPv4 and one of IPv6; a family without one is not used.  "
+        "Any if not given.",
+        examples=[["192.0.2.25", "2001:db8::25"]],
     )
     connections: Whole = Field(default=20, ge=1, le=1000, description="Connections to the next hop at once.")
     idle: Duration = Field(default=timedelta(seconds=15), description="How long an unused connection is kept.")

@@ -8,6 +8,7 @@ Whatever happens comes back as one result per recipient.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncGenerator, Sequence
 
@@ -21,7 +22,7 @@ from gatepost.relay.dsn_parameters import mail_parameters, rcpt_parameters
 from gatepost.relay.replies import WireReply
 from gatepost.relay.stuffing import END, DotStuffer, stuff
 from gatepost.relay.transport import Content
-from gatepost.relay.trouble import Silence, Trouble, next_hop_trouble, reply_trouble
+from gatepost.relay.trouble import Silence, Trouble, Violation, reply_trouble
 from gatepost.relay.wire import Timeouts, Wire
 
 __all__ = ["Connection"]
@@ -30,6 +31,9 @@ __all__ = ["Connection"]
 _DATA = b"DATA\r\n"
 
 _PIECE_BYTES = 128 * 1024
+# What a next hop says when it does not know where we are in the talk, and the codes that say no more than that.
+_OUT_OF_STEP = frozenset({500, 502, 503})
+_VAGUE = frozenset({"5.0.0", "5.5.0", "5.5.1", "5.5.2"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -46,6 +50,7 @@ class Connection:
         served: how many transactions were tried.
         trouble: why the connection is of no more use, if it is.
         is_committed: whether the final dot of the last transaction may have reached the next hop.
+        transactions_limit: how many it takes on this connection.
     """
 
     def __init__(self, wire: Wire, capabilities: Capabilities, host: str, timeouts: Timeouts) -> None:
@@ -58,6 +63,9 @@ class Connection:
         self.trouble: Trouble | None = None
         self.is_committed = False
         self._in_group = False
+        self._is_in_step = False  # 354 stood where it belongs, so the replies before it do
+        # RFC 9422 §4.1: MAILMAX is how many transactions a session may have.
+        self.transactions_limit = capabilities.transactions_limit or math.inf
 
     @property
     def has_stalled(self) -> bool:
@@ -73,6 +81,20 @@ class Connection:
         """Part from the next hop."""
         self.wire.quit(self._timeouts.quit)
 
+    def share(self, recipients: Sequence[Recipient]) -> int:
+        """Return how many of *recipients*, from the first on, the next hop takes in one transaction."""
+        capabilities = self._capabilities
+        # RFC 9422 §4.2: RCPTMAX is how many recipients a transaction may have.
+        count = min(len(recipients), capabilities.recipients_limit or len(recipients))
+        if capabilities.domains_limit is not None:
+            # RFC 9422 §4.3: RCPTDOMAINMAX is how many domains they may have.
+            domains: set[str] = set()
+            for number, recipient in enumerate(recipients[:count]):
+                domains.add(recipient.mailbox.ascii_domain)
+                if len(domains) > capabilities.domains_limit:
+                    return number
+        return count
+
     async def transact(self, envelope: Envelope, recipients: Sequence[Recipient], content: Content) -> list[Result]:
         """Hand over one message; return a result for each of *recipients*, in their order.
 
@@ -80,7 +102,7 @@ class Connection:
             SpoolUnavailable: the content cannot be read; the next hop got nothing.
         """
         self.served += 1
-        self.is_committed = False
+        self.is_committed = self._is_in_step = False
         results: list[Result | None] = [None] * len(recipients)
         try:
             lines = self._lines(envelope, recipients)
@@ -100,8 +122,8 @@ class Connection:
                 self.quit()
             else:
                 self.wire.abort()
-            if self.has_stalled:
-                # A reply is missing, and nobody knows which: those that came may belong to other recipients.
+            if self.has_stalled or (isinstance(trouble, Violation) and not self._is_in_step):
+                # A reply is missing or too many, and nobody knows which: those that came may be of other recipients.
                 results = [None] * len(recipients)
         except BaseException:
             # Half a message must not look like a whole one.
@@ -191,14 +213,16 @@ class Connection:
             if refused is None:
                 self._note(number, answer, results)
         data = await wire.reply("DATA", timeouts.data)
-        self._in_group = False
-        if data.code != 354:
+        if data.code == 354:
+            self._is_in_step = True
+        else:
             wire.forgo()
+        self._in_group = False
         if refused is None and is_taken:
             return None if data.code == 354 else self._refused(data, "DATA")
         if data.code == 354:
             if is_taken:  # recipients without a sender: a dot now would send them an empty message
-                raise next_hop_trouble("4.5.0", f"recipients were taken after MAIL was not: {mailed.remote()}")
+                raise Violation(f"recipients were taken after MAIL was not: {mailed.remote()}")
             await self._send_nothing()
         return refused or Deferred(data.remote(), self._host)
 
@@ -223,6 +247,7 @@ class Connection:
         self.wire.send(_DATA, 2)
         data = await self.wire.reply("DATA", timeouts.data)
         if data.code == 354:
+            self._is_in_step = True
             return None
         self.wire.forgo()
         return self._refused(data, "DATA")
@@ -243,8 +268,8 @@ class Connection:
         if not self.is_committed:
             # The next hop did not wait for the end: it will not take the rest as content.
             if reply.is_positive:
-                raise next_hop_trouble("4.5.0", f"accepted before the end of content: {reply.remote()}")
-            self.trouble = next_hop_trouble("4.5.0", "refused before the end of content")
+                raise Violation(f"accepted before the end of content: {reply.remote()}")
+            self.trouble = Violation("refused before the end of content")
             self.wire.abort()
         return reply
 
@@ -291,13 +316,16 @@ class Connection:
         if 400 <= reply.code <= 499:
             return Deferred(remote, self._host)
         if reply.code >= 500:
+            # RFC 5321 §4.2.4: the command is not known, or not now: that is about the talk, and no mail's fault.
+            if reply.code in _OUT_OF_STEP and stage != "content" and remote.enhanced in _VAGUE:
+                return Deferred(remote, self._host)
             return Failed(remote, self._host)
-        raise next_hop_trouble("4.5.0", f"a reply that does not fit {stage}: {remote}")
+        raise Violation(f"a reply that does not fit {stage}: {remote}")
 
     def _was_reset(self, reply: WireReply) -> None:
         if not reply.is_positive:
             self._refused(reply, "RSET")
-            raise next_hop_trouble("4.5.0", f"RSET was refused: {reply.remote()}")
+            raise Violation(f"RSET was refused: {reply.remote()}")
         self._needs_reset = False
 
 

@@ -11,7 +11,7 @@ from gatepost.relay.client import Connection
 from gatepost.relay.replies import WireReply
 from gatepost.relay.smarthost import SmartHost
 from gatepost.relay.transport import Content
-from gatepost.relay.trouble import Trouble, next_hop_trouble
+from gatepost.relay.trouble import Trouble, Violation
 
 __all__ = ["Lmtp"]
 
@@ -31,7 +31,7 @@ class LmtpConnection(Connection):
         for place, number in enumerate(taken):
             if place:
                 if not self.is_committed:  # it spoke before the final dot, which it never got
-                    raise next_hop_trouble("4.5.0", "refused before the end of content")
+                    raise Violation("refused before the end of content")
                 reply = await self.wire.reply("content", self._timeouts.final)
             _results[number] = self._outcome(reply)
         last = _results[taken[-1]]
@@ -55,7 +55,7 @@ class LmtpConnection(Connection):
 
     async def _send_nothing(self) -> None:
         # RFC 2033 §4.2: DATA must be refused when no RCPT was taken; whoever takes it then owes the dot no reply.
-        self.trouble = next_hop_trouble("4.5.0", "DATA was taken without a recipient")
+        self.trouble = Violation("DATA was taken without a recipient")
         self.wire.abort()
 
 

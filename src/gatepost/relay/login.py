@@ -21,6 +21,8 @@ __all__ = ["log_in"]
 
 COMMAND_LIMIT = 512
 
+_UNKNOWN = frozenset({500, 501, 502, 504})
+
 
 async def log_in(wire: Wire, offered: Iterable[str], credentials: Credentials, seconds: float) -> None:
     """Log in with the best mechanism that both sides have.
@@ -35,28 +37,33 @@ async def log_in(wire: Wire, offered: Iterable[str], credentials: Credentials, s
         Trouble: we are not logged in.
     """
     names = tuple(offered)
-    mechanism = choose(names, credentials)
-    if mechanism is None:
-        raise route_trouble("4.7.0", f"no mechanism to log in with; the next hop offers {' '.join(names) or 'none'}")
-    try:
-        login = mechanism.start(credentials)
-    except Malformed as error:
-        raise route_trouble("4.7.8", f"cannot log in: {error.reason}") from None
-    reply = await _exchange(wire, mechanism, login, seconds)
-    if reply.code == 235:
+    left = names
+    trouble = route_trouble("4.7.0", f"no mechanism to log in with; the next hop offers {' '.join(names) or 'none'}")
+    while (mechanism := choose(left, credentials)) is not None:
+        left = tuple([name for name in left if name.upper() != mechanism.name])
         try:
-            login.succeed()
-        except Malformed as error:
-            raise route_trouble("4.7.8", f"the next hop cheats at {mechanism.name}: {error.reason}") from None
-        return
-    remote = reply.remote()
-    trouble = reply_trouble(remote)
-    # RFC 4954 §6: 535, 534, 454 and whatever else there is: our login is in trouble, not the mail.
-    raise trouble if trouble is not None else Trouble(remote, Cause.ROUTE)
+            login = mechanism.start(credentials)
+        except Malformed as error:  # SCRAM takes no such password, and PLAIN does
+            trouble = route_trouble("4.7.8", f"cannot log in: {error.reason}")
+            continue
+        reply, is_judged = await _exchange(wire, mechanism, login, seconds)
+        if reply.code == 235:
+            try:
+                login.succeed()
+            except Malformed as error:
+                raise route_trouble("4.7.8", f"the next hop cheats at {mechanism.name}: {error.reason}") from None
+            return
+        remote = reply.remote()
+        # RFC 4954 §6: 535, 534, 454 and whatever else there is: our login is in trouble, not the mail.
+        trouble = reply_trouble(remote) or Trouble(remote, Cause.ROUTE)
+        # RFC 4954 §4: 504 says that it does not know the mechanism after all.  Nothing was judged: try the next best.
+        if is_judged or reply.code not in _UNKNOWN:
+            break
+    raise trouble
 
 
-async def _exchange(wire: Wire, mechanism: ClientMechanism, login: Login, seconds: float) -> WireReply:
-    """Run *login*; return the reply that ends it."""
+async def _exchange(wire: Wire, mechanism: ClientMechanism, login: Login, seconds: float) -> tuple[WireReply, bool]:
+    """Run *login*; return the reply that ends it, and whether the next hop asked for anything before."""
     stage = f"AUTH {mechanism.name}"
     pending = login.initial
     command = f"AUTH {mechanism.name}".encode()
@@ -67,6 +74,7 @@ async def _exchange(wire: Wire, mechanism: ClientMechanism, login: Login, second
             command, pending = full, None
     wire.send(command + b"\r\n")
     reply = await wire.reply(stage, seconds)
+    is_judged = reply.code == 334
     while reply.code == 334:
         if pending is not None:
             response, pending = pending, None
@@ -80,7 +88,7 @@ async def _exchange(wire: Wire, mechanism: ClientMechanism, login: Login, second
                 raise route_trouble("4.7.8", f"{mechanism.name} failed: {error}") from None
         wire.send(base64.b64encode(response) + b"\r\n")
         reply = await wire.reply(stage, seconds)
-    return reply
+    return reply, is_judged
 
 
 async def _respond(mechanism: ClientMechanism, login: Login, reply: WireReply) -> bytes:

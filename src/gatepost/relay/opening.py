@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import socket
 import ssl
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import AddressFamily
 
 from gatepost.model.delivery import Cause
 from gatepost.model.identity import Secret
 from gatepost.relay.capabilities import Capabilities
+from gatepost.relay.dialing import dial, look_up
 from gatepost.relay.login import log_in
 from gatepost.relay.replies import WireReply
 from gatepost.relay.trouble import Trouble, next_hop_trouble, route_trouble
@@ -19,9 +22,6 @@ from gatepost.relay.wire import Timeouts, Wire
 from gatepost.sasl.client import Credentials
 
 __all__ = ["NextHop", "Opened", "TlsMode", "open_wire"]
-
-ADDRESS_LIMIT = 8
-"""How many addresses of one name are tried."""
 
 
 class TlsMode(enum.Enum):
@@ -49,6 +49,7 @@ class NextHop:
         has_certificate: whether *context* shows a certificate of ours: where EXTERNAL is offered, it logs us in.
         is_lmtp: whether it speaks LMTP.
         socket: its Unix socket, instead of *host* and *port*.
+        sources: addresses of ours to go from, by their family; a family without one is not used, unless there is none.
     """
 
     host: str
@@ -63,6 +64,7 @@ class NextHop:
     has_certificate: bool = False
     is_lmtp: bool = False
     socket: Path | None = None
+    sources: Mapping[AddressFamily, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ async def open_wire(next_hop: NextHop) -> Opened:
     """
     if next_hop.login and next_hop.tls is TlsMode.NONE:
         raise route_trouble("4.7.11", "no login without TLS: the password would be read on the way")
+    if next_hop.login and not _is_verified(next_hop) and (next_hop.password or next_hop.token):
+        raise route_trouble("4.7.11", "no login over TLS that is not verified: anybody could be the next hop")
     wire = await _connect(next_hop)
     try:
         capabilities = await _introduce(wire, next_hop)
@@ -93,58 +97,51 @@ async def open_wire(next_hop: NextHop) -> Opened:
     return Opened(wire, capabilities)
 
 
+def _is_verified(next_hop: NextHop) -> bool:
+    context = next_hop.context
+    return context is not None and context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
+
+
 async def _connect(next_hop: NextHop) -> Wire:
-    trouble = next_hop_trouble("4.4.3", f"{next_hop.host} has no address")
+    seconds, sources = next_hop.timeouts.connect, next_hop.sources
+    if next_hop.socket is not None:
+        return await _greeted(await _reach(next_hop.socket, seconds), next_hop)
+    places = deque(await look_up(next_hop.host, next_hop.port, sources, seconds))
+    loop = asyncio.get_running_loop()
     # RFC 5321 §5.1: each address is tried until one answers with a good greeting.
-    addresses = await _resolve(next_hop) if next_hop.socket is None else [str(next_hop.socket)]
-    for address in addresses[:ADDRESS_LIMIT]:
-        wire: Wire | None = None
+    while True:
+        end = await dial(next_hop.host, places, sources, seconds)
+        _, wire = await loop.create_connection(Wire, sock=end)
         try:
-            wire = await _reach(next_hop, address)
-            await _greeting(wire, next_hop)
-        except Trouble as error:
-            trouble = error
-            if wire is not None:
-                wire.quit(next_hop.timeouts.quit)
-            if trouble.cause is not Cause.NEXT_HOP:
-                break
-        except BaseException:
-            if wire is not None:
-                wire.abort()
-            raise
-        else:
-            return wire
-    raise trouble
+            return await _greeted(wire, next_hop)
+        except Trouble as trouble:
+            if trouble.cause is not Cause.NEXT_HOP or not places:
+                raise
 
 
-async def _resolve(next_hop: NextHop) -> list[str]:
-    loop = asyncio.get_running_loop()
+async def _reach(path: Path, seconds: float) -> Wire:
     try:
-        async with asyncio.timeout(next_hop.timeouts.connect):
-            found = await loop.getaddrinfo(next_hop.host, next_hop.port, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(seconds):
+            _, wire = await asyncio.get_running_loop().create_unix_connection(Wire, str(path))
     except TimeoutError:
-        raise next_hop_trouble("4.4.3", f"looking up {next_hop.host} took too long") from None
-    except (OSError, UnicodeError) as error:
-        raise next_hop_trouble("4.4.3", f"cannot look up {next_hop.host}: {error}") from None
-    return list(dict.fromkeys(str(info[4][0]) for info in found))
-
-
-async def _reach(next_hop: NextHop, address: str) -> Wire:
-    loop = asyncio.get_running_loop()
-    where = address if next_hop.socket is not None else f"{next_hop.host}[{address}]:{next_hop.port}"
-    try:
-        async with asyncio.timeout(next_hop.timeouts.connect):
-            if next_hop.socket is not None:
-                _, wire = await loop.create_unix_connection(Wire, address)
-            else:
-                _, wire = await loop.create_connection(Wire, address, next_hop.port)
-    except TimeoutError:
-        raise next_hop_trouble("4.4.1", f"{where} does not answer") from None
+        raise next_hop_trouble("4.4.1", f"{path} does not answer") from None
     except PermissionError as error:
-        # Of a Unix socket: nobody but the operator can help, and no mail is to blame.
-        raise route_trouble("4.3.5", f"cannot connect to {where}: {error.strerror or error}") from None
+        # Nobody but the operator can help, and no mail is to blame.
+        raise route_trouble("4.3.5", f"cannot connect to {path}: {error.strerror or error}") from None
     except OSError as error:
-        raise next_hop_trouble("4.4.1", f"cannot connect to {where}: {error.strerror or error}") from None
+        raise next_hop_trouble("4.4.1", f"cannot connect to {path}: {error.strerror or error}") from None
+    return wire
+
+
+async def _greeted(wire: Wire, next_hop: NextHop) -> Wire:
+    try:
+        await _greeting(wire, next_hop)
+    except Trouble:
+        wire.quit(next_hop.timeouts.quit)
+        raise
+    except BaseException:
+        wire.abort()
+        raise
     return wire
 
 
@@ -171,7 +168,10 @@ async def _introduce(wire: Wire, next_hop: NextHop) -> Capabilities:
         capabilities = await _ehlo(wire, next_hop)
     has_certificate = next_hop.has_certificate and next_hop.tls is not TlsMode.NONE
     if next_hop.login or (has_certificate and "EXTERNAL" in capabilities.mechanisms):
-        credentials = Credentials(next_hop.login, next_hop.password, next_hop.token, has_certificate=has_certificate)
+        binding = next(iter(wire.bindings().items()), None)
+        credentials = Credentials(
+            next_hop.login, next_hop.password, next_hop.token, binding=binding, has_certificate=has_certificate
+        )
         await log_in(wire, capabilities.mechanisms, credentials, next_hop.timeouts.command)
     return capabilities
 

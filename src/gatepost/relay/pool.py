@@ -80,7 +80,8 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Give a connection back: to who waits, or to lie idle, or to be closed when it is of no more use."""
-        if not connection.is_open or connection.served >= self._messages_limit or self._is_closed:
+        most = min(self._messages_limit, connection.transactions_limit)
+        if not connection.is_open or connection.served >= most or self._is_closed:
             self._part(connection)
             return
         while self._waiting:

@@ -27,6 +27,8 @@ TEXT_LIMIT = 1000
 # RFC 5321 §4.2: "reply-code [SP text]" ends a reply, "reply-code - text" goes on.
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([\x20-\x7e]*))?")
 _UNPRINTABLE = re.compile(rb"[^\x20-\x7e]")
+# RFC 5321 §4.2.3: 2yz codes that answer other questions, or none: they are no yes to mail.
+_OTHER_YES = frozenset({211, 214, 220, 221, 235})
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?= |$)")
 
 
@@ -48,8 +50,9 @@ class WireReply(NamedTuple):
 
     @property
     def is_positive(self) -> bool:
-        """Whether this is a 2yz reply."""
-        return 200 <= self.code < 300
+        """Whether this is a yes to a command of a mail transaction."""
+        # RFC 5321 §4.2.1: of a code that is not known, the first digit counts.
+        return self.code == 250 or (200 <= self.code < 300 and self.code not in _OTHER_YES)
 
     def remote(self) -> RemoteReply:
         """Return it as it is recorded: lines joined, the enhanced code once, not too long."""

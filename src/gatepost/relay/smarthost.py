@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from gatepost.model.address import ascii_domain
-from gatepost.model.delivery import Deferred, Result
+from gatepost.model.delivery import Cause, Deferred, Result
 from gatepost.model.envelope import Recipient
 from gatepost.model.identity import Secret
 from gatepost.relay.client import Connection
+from gatepost.relay.dialing import sources_of
 from gatepost.relay.opening import NextHop, TlsMode, open_wire
 from gatepost.relay.pool import Pool
 from gatepost.relay.transport import Delivery
@@ -32,21 +33,23 @@ def client_context(
     ca_file: Path | None = None,
     certificate: Path | None = None,
     key: Path | None = None,
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
 ) -> ssl.SSLContext:
-    """Make the TLS context of a client: TLS 1.2 at least, certificate and name checked.
+    """Make the TLS context of a client: certificate and name checked.
 
     Args:
         verify: whether they are; without, anybody on the way can read the mail and the password.
         ca_file: certificates to trust instead of the system's, as PEM.
         certificate: ours, with its chain, as PEM; None for none.
         key: of our certificate; it stands in the same file if None.
+        minimum: oldest version of TLS.
 
     Raises:
         OSError: a file cannot be read, or is no PEM (`ssl.SSLError`).
     """
     context = ssl.create_default_context(cafile=ca_file)
     # RFC 8997 §3: TLS 1.2 is the least.
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = max(minimum, ssl.TLSVersion.TLSv1_2)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -72,9 +75,11 @@ class SmartHost:
         ca_file: certificates to trust instead of the system's, as PEM.
         certificate: ours, as PEM; shown to the next hop, and our login where it offers EXTERNAL.
         key: of our certificate; it stands in the same file if None.
-        login: name to log in with; empty for no login.  Never sent without TLS.
-        password: for SCRAM-SHA-256, PLAIN, LOGIN and CRAM-MD5.
+        minimum_tls: oldest version of TLS.
+        login: name to log in with; empty for no login.  Never sent without verified TLS.
+        password: for SCRAM, PLAIN, LOGIN and CRAM-MD5.
         token: access token for XOAUTH2 or OAUTHBEARER.
+        source_addresses: addresses of ours to go from, one of a family; a family without one is not used.
         timeouts: how long the next hop may take.
         connections: connections at once.
         idle_seconds: how long an unused connection is kept.
@@ -100,9 +105,11 @@ class SmartHost:
         ca_file: Path | None = None,
         certificate: Path | None = None,
         key: Path | None = None,
+        minimum_tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
         login: str = "",
         password: Secret | None = None,
         token: Secret | None = None,
+        source_addresses: Sequence[str] = (),
         timeouts: Timeouts | None = None,
         connections: int = 20,
         idle_seconds: float = 15.0,
@@ -118,12 +125,13 @@ class SmartHost:
             tls,
             None
             if tls is TlsMode.NONE
-            else client_context(verify=verify, ca_file=ca_file, certificate=certificate, key=key),
+            else client_context(verify=verify, ca_file=ca_file, certificate=certificate, key=key, minimum=minimum_tls),
             login,
             password,
             token,
             self._timeouts,
             has_certificate=certificate is not None,
+            sources=sources_of(source_addresses),
         )
         self._recipients_per_transaction = recipients_per_transaction
         self._pool = Pool(
@@ -138,9 +146,13 @@ class SmartHost:
             SpoolUnavailable: the content cannot be read; the next hop got nothing.
         """
         results: list[Result] = []
-        for start in range(0, len(delivery.recipients), self._recipients_per_transaction):
-            group = delivery.recipients[start : start + self._recipients_per_transaction]
-            results += await self._deliver(delivery, group)
+        recipients, most = delivery.recipients, self._recipients_per_transaction
+        while (start := len(results)) < len(recipients):
+            results += await self._deliver(delivery, recipients[start : start + most])
+            last = results[-1]
+            if isinstance(last, Deferred) and last.cause is not Cause.MESSAGE:  # then the others need not try now
+                rest = Deferred(last.reply, last.next_hop, last.cause)
+                return results + [rest] * (len(recipients) - len(results))
         return results
 
     async def close(self) -> None:
@@ -148,6 +160,7 @@ class SmartHost:
         await self._pool.close()
 
     async def _deliver(self, delivery: Delivery, recipients: tuple[Recipient, ...]) -> list[Result]:
+        """Try once with as many of *recipients*, from the first on, as the next hop takes at once."""
         is_fresh = False
         while True:
             try:
@@ -156,7 +169,8 @@ class SmartHost:
                 return [Deferred(trouble.reply, self._next_hop.host, trouble.cause)] * len(recipients)
             was_kept = connection.served > 0
             try:
-                results = await connection.transact(delivery.envelope, recipients, delivery.content)
+                share = recipients[: connection.share(recipients)]
+                results = await connection.transact(delivery.envelope, share, delivery.content)
             finally:
                 self._pool.release(connection)
             if connection.has_stalled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatepost.errors import Unavailable
 from gatepost.model.delivery import Cause, RemoteReply
 
-__all__ = ["Silence", "Trouble", "next_hop_trouble", "reply_trouble", "route_trouble"]
+__all__ = ["Silence", "Trouble", "Violation", "next_hop_trouble", "reply_trouble", "route_trouble"]
 
 # RFC 4954 §6: what a server answers when the login, not the message, is what it does not like.
 _LOGIN_CODES = frozenset({530, 534, 535, 538})
@@ -32,8 +32,15 @@ class Silence(Trouble):
         super().__init__(RemoteReply.ours(451, "4.4.2", text), Cause.NEXT_HOP)
 
 
+class Violation(Trouble):
+    """It broke the protocol: nobody knows which of its replies belongs to which command."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(RemoteReply.ours(451, "4.5.0", text), Cause.NEXT_HOP)
+
+
 def next_hop_trouble(enhanced: str, text: str) -> Trouble:
-    """Say that the next hop is down, slow or breaks the protocol."""
+    """Say that the next hop is down or slow."""
     return Trouble(RemoteReply.ours(451, enhanced, text), Cause.NEXT_HOP)
 
 

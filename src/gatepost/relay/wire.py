@@ -10,13 +10,14 @@ import asyncio
 import math
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from gatepost.channel_binding import bindings
 from gatepost.model.delivery import Cause
 from gatepost.relay.replies import BadReply, ReplyReader, WireReply
-from gatepost.relay.trouble import Silence, Trouble, next_hop_trouble, route_trouble
+from gatepost.relay.trouble import Silence, Trouble, Violation, next_hop_trouble, route_trouble
 
 __all__ = ["Timeouts", "Wire"]
 
@@ -88,13 +89,12 @@ class Wire(asyncio.Protocol):
             replies = self._reader.feed(data)
         except BadReply as error:
             # What came before it was said, and holds: with LMTP each reply is another recipient's.
-            replies, bad = error.before, next_hop_trouble("4.5.0", f"bad reply: {error.reason}")
+            replies, bad = error.before, Violation(f"bad reply: {error.reason}")
         for reply in replies:
             if self._expected == 0:
                 # RFC 5321 §3.8: a server that shuts down says 421 unasked.
                 remote = reply.remote()
-                unasked = next_hop_trouble("4.5.0", f"a reply that nobody asked for: {remote}")
-                self._fail(Trouble(remote, Cause.NEXT_HOP) if reply.code == 421 else unasked)
+                self._fail(Trouble(remote, Cause.NEXT_HOP) if reply.code == 421 else _unasked(reply))
                 return
             self._expected -= 1
             self._replies.append(reply)
@@ -136,10 +136,18 @@ class Wire(asyncio.Protocol):
         self.write(data)
 
     def forgo(self) -> None:
-        """Take note that one of the replies that were asked for will not come."""
+        """Take note that one of the replies that were asked for will not come.
+
+        Raises:
+            Violation: it came already.
+        """
         self._expected -= 1
         if self._expected < 0:
-            self._fail(next_hop_trouble("4.5.0", f"a reply that nobody asked for: {self._replies.pop().remote()}"))
+            self._expected = 0
+            reply = self._replies.pop()
+            if reply.code != 421:
+                raise self._fail(_unasked(reply))
+            self._fail(Trouble(reply.remote(), Cause.NEXT_HOP))
 
     def expect(self, replies: int) -> None:
         """Take note of replies that will come besides those that were asked for."""
@@ -201,6 +209,10 @@ class Wire(asyncio.Protocol):
         self._fail(trouble)
         raise trouble
 
+    def bindings(self) -> Mapping[str, bytes]:
+        """Return type and data of what a login can be bound to on this connection; nothing if there is nothing."""
+        return bindings(self._transport)
+
     def quit(self, seconds: float) -> None:
         """Say QUIT if that is possible, and close soon; waits for nobody."""
         if not self.is_open:
@@ -232,14 +244,17 @@ class Wire(asyncio.Protocol):
         if reply.is_remote:
             return self._end
         text = f"{reply.text} ({stage})"
-        return Silence(text) if isinstance(self._end, Silence) else next_hop_trouble(reply.enhanced, text)
+        if isinstance(self._end, Silence | Violation):
+            return type(self._end)(text)
+        return next_hop_trouble(reply.enhanced, text)
 
-    def _fail(self, trouble: Trouble) -> None:
+    def _fail(self, trouble: Trouble) -> Trouble:
         if self._end is None:
             self._end = trouble
         if self._transport is not None:
             self._transport.abort()
         self._wake()
+        return trouble
 
     def _close(self) -> None:
         if self._transport is not None:
@@ -278,3 +293,7 @@ class Wire(asyncio.Protocol):
             self._fail(Silence(f"no answer within {self._patience:g} seconds"))
         elif self._deadline < math.inf:
             self._timer = self._loop.call_at(self._deadline, self._ring)
+
+
+def _unasked(reply: WireReply) -> Violation:
+    return Violation(f"a reply that nobody asked for: {reply.remote()}")

@@ -68,3 +68,20 @@ def test_the_old_way_to_offer_auth_is_understood_and_nothing_is_counted_twice() 
 @given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40), min_size=1))
 def test_any_lines_can_be_read(lines: list[str]) -> None:
     Capabilities.parse(tuple(lines))
+
+
+@pytest.mark.rfc("9422 §3")
+@pytest.mark.parametrize(
+    ("line", "limits"),
+    [
+        ("LIMITS RCPTMAX=20 MAILMAX=5 RCPTDOMAINMAX=1", (20, 5, 1)),
+        ("limits rcptmax=999999", (999999, None, None)),
+        ("LIMITS RCPTMAX=0 MAILMAX=05 RCPTDOMAINMAX=1000000", (None, None, None)),
+        ("LIMITS RCPTMAX MAILMAX= RCPTDOMAINMAX=-1 RCPTMAX=1x", (None, None, None)),
+        ("LIMITS MAILSIZE=3 MAILMAX=3", (None, 3, None)),
+        ("LIMITS", (None, None, None)),
+    ],
+)
+def test_limits_are_numbers_of_one_to_six_digits(line: str, limits: tuple[int | None, ...]) -> None:
+    found = Capabilities.parse(("hop", line))
+    assert (found.recipients_limit, found.transactions_limit, found.domains_limit) == limits

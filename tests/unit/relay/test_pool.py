@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 import pytest
@@ -54,6 +55,7 @@ class Opener:
         connection = Connection.__new__(Connection)
         connection.wire = StandInWire()  # type: ignore[assignment]
         connection.served = 0
+        connection.transactions_limit = math.inf
         connection.trouble = None
         connection.quit = connection.wire.abort  # type: ignore[method-assign]
         self.opened.append(connection)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from gatepost.model.delivery import Cause
-from gatepost.relay.trouble import Silence, Trouble
+from gatepost.relay.trouble import Silence, Trouble, Violation
 from gatepost.relay.wire import Wire
 
 
@@ -152,6 +152,15 @@ async def test_a_reply_that_will_not_come_is_not_expected(wire: Wire) -> None:
     assert wire.is_open
     wire.send(b"DATA\r\n", 2)
     wire.data_received(b"554 no\r\n250 but yes\r\n")
+    await wire.reply("DATA", 1)
+    with pytest.raises(Violation, match="a reply that nobody asked for: 250 but yes"):
+        wire.forgo()
+    assert not wire.is_open
+
+
+async def test_a_goodbye_in_its_place_belongs_to_no_command(wire: Wire) -> None:
+    wire.send(b"DATA\r\n", 2)
+    wire.data_received(b"554 no\r\n421 4.3.2 closing\r\n")
     await wire.reply("DATA", 1)
     wire.forgo()
     assert not wire.is_open
