@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from gatepost.errors import Malformed
 from gatepost.message.convert import to_seven_bit
 from gatepost.message.date import format_date
+from gatepost.message.remedy import remedy
 from gatepost.model.address import Mailbox
 
 __all__ = ["CONTENT_LIMIT", "Action", "RecipientReport", "Report", "compose"]
@@ -107,9 +108,10 @@ _SUBJECTS = {
 _INTRODUCTIONS = {
     Action.FAILED: "Your message could not be delivered to these recipients, and will not be tried again:",
     Action.DELAYED: "Your message has not been delivered to these recipients yet.  There is nothing you need to do:"
-    " it will be tried again, and you will hear of it if it fails.",
+    " it will be tried again{until}, and you will hear of it if it fails.",
     Action.DELIVERED: "Your message was delivered to these recipients:",
-    Action.RELAYED: "Your message was passed on to a server that sends no reports, for these recipients:",
+    Action.RELAYED: "Your message was passed on, for these recipients, to a server that sends no such reports."
+    "  Nobody will tell you that it arrived; that server may still send it back.",
     Action.EXPANDED: "Your message was delivered to these lists, which pass it on:",
 }
 
@@ -162,20 +164,29 @@ def _actions(report: Report) -> set[Action]:
 
 def _words(report: Report) -> bytes:
     """Say what happened, for people."""
-    paragraphs = [f"This is the mail server {report.reporting_mta}."]
+    about = f"This is the mail server {report.reporting_mta}, about your message of {format_date(report.arrival)}."
+    paragraphs = [textwrap.fill(about, 72, break_long_words=False, break_on_hyphens=False)]
     for action in Action:
         concerned = [each for each in report.recipients if each.action is action]
         if not concerned:
             continue
-        paragraphs.append(textwrap.fill(_INTRODUCTIONS[action], 72))
+        ends = [each.will_retry_until for each in concerned if each.will_retry_until is not None]
+        until = f" until {format_date(max(ends))}" if ends else ""
+        paragraphs.append(textwrap.fill(_INTRODUCTIONS[action].format(until=until), 72))
         for each in concerned:
             said = _clean(each.diagnostic)
             if said and each.is_remote and each.remote_mta:
                 said = f"{_clean(each.remote_mta)} said: {said}"
-            indented = textwrap.wrap(said, 72, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+            indented = _indented(said)
+            if action is Action.FAILED:
+                indented += _indented(remedy(_status_code(each)))
             paragraphs.append("\n".join([f"<{each.final_recipient}>", *indented]))
     paragraphs.append("The details for mail programs and postmasters, and what you sent, are attached.")
     return "\n\n".join([*paragraphs, ""])[:-1].replace("\n", "\r\n").encode()
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, 72, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _status(report: Report) -> bytes:
@@ -183,7 +194,7 @@ def _status(report: Report) -> bytes:
     groups = [
         _lines(
             [
-                *_field("Original-Envelope-Id", _clean(report.envelope_id)),
+                *_unfolded("Original-Envelope-Id", report.envelope_id.encode("ascii", "replace").decode()),
                 f"Reporting-MTA: dns; {report.reporting_mta}",
                 f"Arrival-Date: {format_date(report.arrival)}",
             ]
@@ -194,12 +205,10 @@ def _status(report: Report) -> bytes:
 
 
 def _recipient_fields(each: RecipientReport) -> list[str]:
-    original = "".join([character for character in each.original_recipient if character.isprintable()])
-    original = original.encode()[:_TEXT_LIMIT].decode(errors="ignore")
     # RFC 6533 §3: the type of an address in UTF-8.
     kind = "rfc822" if each.final_recipient.is_ascii else "utf-8"
     fields = [
-        *_field("Original-Recipient", original),
+        *_unfolded("Original-Recipient", each.original_recipient),
         f"Final-Recipient: {kind}; {each.final_recipient}",
         f"Action: {each.action.value}",
         f"Status: {_status_code(each)}",
@@ -216,9 +225,11 @@ def _recipient_fields(each: RecipientReport) -> list[str]:
 
 
 def _status_code(each: RecipientReport) -> str:
-    if _STATUS.fullmatch(each.status):
-        return each.status
-    return {Action.FAILED: "5.0.0", Action.DELAYED: "4.0.0"}.get(each.action, "2.0.0")
+    # RFC 3464 §2.3.4: the class of the status fits the action; what is given up after a time was no more than delayed.
+    classes = {Action.FAILED: "54", Action.DELAYED: "4"}.get(each.action, "2")
+    if _STATUS.fullmatch(each.status) is None:
+        return f"{classes[0]}.0.0"
+    return each.status if each.status[0] in classes else classes[0] + each.status[1:]
 
 
 def _field(name: str, value: str, kind: str = "") -> list[str]:
@@ -228,6 +239,14 @@ def _field(name: str, value: str, kind: str = "") -> list[str]:
     text = f"{name}: {kind}{value}"
     # Folded at spaces only: a fold within a word would add a space to it.
     return textwrap.wrap(text, 76, subsequent_indent=" ", break_long_words=False, break_on_hyphens=False)
+
+
+def _unfolded(name: str, value: str) -> list[str]:
+    """Write a field of what the sender gave, in one line; nothing if there is none."""
+    # RFC 3461 §6.3: it comes back as it was given, to the last space; what ends a line was never given.
+    value = "".join([character for character in value if character.isprintable()])
+    value = value.encode()[:_TEXT_LIMIT].decode(errors="ignore")
+    return [f"{name}: {value}"] if value else []
 
 
 def _clean(text: str) -> str:

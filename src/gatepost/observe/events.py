@@ -11,7 +11,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── CommandRefused, SessionFailed
     ├── MessageAccepted, MessageRepeated, MessageRefused
     ├── RecipientDelivered, RecipientDiscarded, RecipientDeferred, RecipientFailed, MessageFinished
-    ├── BounceQueued, BounceDropped, OwnerWarned
+    ├── BounceQueued, BounceDropped, NoticeQueued, OwnerWarned
     ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
     ├── StoreAmbiguous, StoreAway, StoreBack, StoreOutdated, IssuerAway, IssuerBack
     ├── MessageChanged, MessageDropped, RouteChanged
@@ -51,6 +51,7 @@ from gatepost.observe.queue_events import (
     MessageDropped,
     MessageFinished,
     MessageHeld,
+    NoticeQueued,
     OwnerWarned,
     RecipientDeferred,
     RecipientDelivered,
@@ -88,6 +89,7 @@ __all__ = [
     "MessageHeld",
     "MessageRefused",
     "MessageRepeated",
+    "NoticeQueued",
     "OwnerWarned",
     "RecipientDeferred",
     "RecipientDelivered",

@@ -26,6 +26,7 @@ from gatepost.observe.events import (
     MessageHeld,
     MessageRefused,
     MessageRepeated,
+    NoticeQueued,
     RecipientDeferred,
     RecipientDelivered,
     RecipientDiscarded,
@@ -275,9 +276,16 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "gatepost_queue_bounces_dropped_total",
         "counter",
-        "Failed notifications, of which nobody can be told.",
+        "Failures of which nobody is told: of notifications, and where the sender asked for silence.",
         (),
         {BounceDropped: _nothing},
+    ),
+    Family(
+        "gatepost_queue_notices_total",
+        "counter",
+        "Other notifications made, by what they tell: delayed, delivered or relayed.",
+        ("action",),
+        {NoticeQueued: lambda event: (event.action,)},
     ),
     Family(
         "gatepost_queue_route_pauses_total",

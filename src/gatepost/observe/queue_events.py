@@ -14,6 +14,7 @@ __all__ = [
     "MessageDropped",
     "MessageFinished",
     "MessageHeld",
+    "NoticeQueued",
     "OwnerWarned",
     "RecipientDeferred",
     "RecipientDelivered",
@@ -105,6 +106,17 @@ class BounceQueued(Event):
 
 
 @value(frozen=True, slots=True)
+class NoticeQueued(Event):
+    """A sender will be told that a recipient waits, or was reached; *action* says which, as the report does."""
+
+    name: ClassVar[str] = "notice queued"
+    message: str
+    notice: str
+    recipient: str
+    action: str
+
+
+@value(frozen=True, slots=True)
 class OwnerWarned(Event):
     """A mail to the contact of an account is on its way: a credential ends soon."""
 
@@ -117,7 +129,7 @@ class OwnerWarned(Event):
 
 @value(frozen=True, slots=True)
 class BounceDropped(Event):
-    """Nobody can be told: the failed message was itself a notification."""
+    """Nobody is told of a failure: the message was itself a notification, or its sender asked for silence."""
 
     name: ClassVar[str] = "bounce dropped"
     level: ClassVar[Level] = "warning"

@@ -1,21 +1,23 @@
-"""One attempt: open the content, hand it to a transport, make a result of whatever happens, write the bounce.
+"""One attempt: open the content, hand it to a transport, make a result of whatever happens, write what is told of it.
 
-What a transport or the composing of a bounce raises ends here: a bug of ours must neither lose mail nor send it twice.
+What a transport or the composing of a notification raises ends here: a bug of ours must neither lose mail nor send it
+twice.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from gatepost.errors import Misuse, SpoolUnavailable
+from gatepost.message.dsn import Action
 from gatepost.model.clock import Clock
 from gatepost.model.delivery import Cause, Deferred, Failed, RemoteReply, Result
-from gatepost.model.envelope import Recipient
 from gatepost.model.value import value
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.grouping import is_left_over
+from gatepost.queue.notices import Notice, notices, untold
 from gatepost.relay.transport import Delivery, Transport
 from gatepost.spool.spool import Draft, Entry, Spool
 
@@ -25,8 +27,6 @@ _log = logging.getLogger("gatepost.queue")
 
 _UNREADABLE = RemoteReply.ours(451, "4.3.0", "The message cannot be read from the spool now")
 _OUR_BUG = RemoteReply.ours(451, "4.3.0", "Internal error while delivering")
-
-_NOTIFICATION = "the message was itself a notification"
 
 # RFC 3463 §3.5: X.4.7 is a message that got too old; the class stays 4, for another attempt could have worked.
 _TOO_OLD = "4.4.7"
@@ -38,8 +38,9 @@ class Outcome:
 
     Args:
         results: one per recipient.
-        bounce: what its sender will be told; None if nothing failed, or nobody can be told.
+        bounce: what its sender will be told; None if there is nothing to tell, or nobody to hear it.
         undrafted: why nobody is told of a failure; empty if nothing failed, or somebody is.
+        notices: what stands in *bounce*.
         spool_trouble: why the spool could not be read; empty if it could.
         given: what the transport gave, before time was up for anybody; nothing if it gave no results.
     """
@@ -49,6 +50,7 @@ class Outcome:
     undrafted: str = ""
     spool_trouble: str = ""
     given: tuple[Result, ...] = ()
+    notices: Sequence[Notice] = ()
 
 
 class Unreached:
@@ -72,7 +74,7 @@ class Attempt:
 
     Args:
         spool: where the content lies.
-        bouncer: who writes bounces.
+        bouncer: who writes notifications.
         clock: what time it is.
     """
 
@@ -82,42 +84,76 @@ class Attempt:
         self._clock = clock
 
     async def __call__(
-        self, entry: Entry, recipients: tuple[Recipient, ...], transport: Transport, *, is_last: bool
+        self,
+        entry: Entry,
+        indices: Sequence[int],
+        transport: Transport,
+        is_last: bool,
+        late: Container[int],
+        retry_until: float,
     ) -> Outcome:
-        """Try once; *is_last* means that whoever is deferred has failed, unless only the route is in trouble."""
+        """Try once.
+
+        Args:
+            entry: the message.
+            indices: places of the recipients to try.
+            transport: where.
+            is_last: whoever is deferred has failed, unless only the route is in trouble.
+            late: places of recipients whose delay is told, if they are deferred.
+            retry_until: when they are given up.
+        """
+        envelope = entry.envelope
+        recipients = tuple([envelope.recipients[index] for index in indices])
         results: tuple[Result, ...] = ()
         given: tuple[Result, ...] = ()
+        told: Sequence[Notice] = ()
         bounce: Draft | None = None
         undrafted = spool_trouble = ""
         try:
             async with self._spool.content(entry) as content:
-                answer = tuple(await transport.deliver(Delivery(entry.id, entry.envelope, recipients, content)))
+                answer = tuple(await transport.deliver(Delivery(entry.id, envelope, recipients, content)))
                 if len(answer) != len(recipients):
                     raise Misuse(f"{transport.name} gave {len(answer)} results for {len(recipients)} recipients")
                 given = answer
                 results = _judged(given) if is_last else given
-                if failures := _failures(recipients, results):
-                    bounce = await self._bouncer.draft(entry, failures, content, self._clock.now())
-                    undrafted = "" if bounce else _NOTIFICATION
+                now = self._clock.now()
+                if told := notices(envelope, indices, results, late, now):
+                    bounce = await self._bouncer.draft(entry, told, content, now, retry_until=retry_until)
         except SpoolUnavailable as error:
             spool_trouble = str(error)
-            results = results or _deferred(recipients, _UNREADABLE, is_last=is_last)
+            results = results or _deferred(len(recipients), _UNREADABLE, is_last=is_last)
         except Exception as error:  # noqa: BLE001 - one of the three places: our bug must not lose mail
             _log.error("a delivery attempt failed", exc_info=error, extra={"queue_id": entry.id})
             # Not even the last attempt gives up for it: what is wrong is not the message.
-            results = results or _deferred(recipients, _OUR_BUG, is_last=False)
-            undrafted = repr(error) if bounce is None and _failures(recipients, results) else undrafted
-        if spool_trouble and (failures := _failures(recipients, results)):
+            results = results or _deferred(len(recipients), _OUR_BUG, is_last=False)
+            if bounce is None:
+                undrafted, told = repr(error) if _has_failed(results) else "", ()
+        if spool_trouble:
             # The content cannot be read, but its sender can still be told.
-            bounce = await self._bouncer.draft(entry, failures, None, self._clock.now())
-            undrafted = "" if bounce else _NOTIFICATION
-        return Outcome(results, bounce, undrafted, spool_trouble, given)
+            now = self._clock.now()
+            told = notices(envelope, indices, results, late, now)
+            bounce = await self._bouncer.draft(entry, told, None, now, retry_until=retry_until)
+        return Outcome(results, bounce, undrafted or untold(envelope, indices, results), spool_trouble, given, told)
+
+    async def remind(self, entry: Entry, late: Sequence[int], reply: RemoteReply, retry_until: float) -> Outcome:
+        """Try nothing; tell of a delay, with *reply* as its reason."""
+        progress, now = entry.progress, self._clock.now()
+        told = [
+            Notice(index, Action.DELAYED, reply, "", progress[index].at if progress[index].attempts else None)
+            for index in late
+        ]
+        spool_trouble = ""
+        try:
+            async with self._spool.content(entry) as content:
+                bounce = await self._bouncer.draft(entry, told, content, now, retry_until=retry_until)
+        except SpoolUnavailable as error:
+            spool_trouble = str(error)
+            bounce = await self._bouncer.draft(entry, told, None, now, retry_until=retry_until)
+        return Outcome((), bounce, spool_trouble=spool_trouble, notices=told)
 
 
-def _failures(recipients: tuple[Recipient, ...], results: tuple[Result, ...]) -> list[tuple[Recipient, Failed]]:
-    return [
-        (recipient, result) for recipient, result in zip(recipients, results, strict=True) if isinstance(result, Failed)
-    ]
+def _has_failed(results: tuple[Result, ...]) -> bool:
+    return any(isinstance(each, Failed) for each in results)
 
 
 def _judged(results: tuple[Result, ...]) -> tuple[Result, ...]:
@@ -132,6 +168,6 @@ def _judged(results: tuple[Result, ...]) -> tuple[Result, ...]:
     )
 
 
-def _deferred(recipients: tuple[Recipient, ...], reply: RemoteReply, *, is_last: bool) -> tuple[Result, ...]:
-    results: tuple[Result, ...] = tuple([Deferred(reply)] * len(recipients))
+def _deferred(number: int, reply: RemoteReply, *, is_last: bool) -> tuple[Result, ...]:
+    results: tuple[Result, ...] = tuple([Deferred(reply)] * number)
     return _judged(results) if is_last else results

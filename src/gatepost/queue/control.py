@@ -18,6 +18,7 @@ from gatepost.model.envelope import MessageId
 from gatepost.model.identity import SenderPattern
 from gatepost.observe.events import Event, MessageChanged, MessageDropped
 from gatepost.queue.bounce import Bouncer
+from gatepost.queue.notices import notices
 from gatepost.queue.scheduler import Scheduler
 from gatepost.spool.spool import Draft, Entry, Progress, Spool, Status
 
@@ -245,8 +246,9 @@ class QueueControl:
         return Outcome.DONE
 
     async def _bounce(self, entry: Entry) -> Draft | None:
-        failures = [(each.recipient, Failed(_DROPPED)) for each in _waiting(entry)]
         now = self._clock.now()
+        waiting = [index for index, each in enumerate(entry.progress) if each.status is Status.PENDING]
+        failures = notices(entry.envelope, waiting, [Failed(_DROPPED)] * len(waiting), (), now)
         try:
             async with self._spool.content(entry) as content:
                 return await self._bouncer.draft(entry, failures, content, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gatepost.message.dsn import Action
 from gatepost.model.delivery import Cause, Deferred, Delivered, Discarded, Failed
 from gatepost.model.envelope import Receipt
 from gatepost.observe.events import (
@@ -11,6 +12,7 @@ from gatepost.observe.events import (
     BounceQueued,
     Event,
     MessageFinished,
+    NoticeQueued,
     RecipientDeferred,
     RecipientDelivered,
     RecipientDiscarded,
@@ -32,7 +34,7 @@ def facts(
         entry: the message as it stands now.
         of: the recipients that were tried.
         outcome: what it came to.
-        receipts: of the bounce, if there is one.
+        receipts: of the notification, if there is one.
         cause: whose trouble the deferrals are.
         ended: when the attempt ended.
     """
@@ -53,7 +55,11 @@ def facts(
                     name, recipient, route, result.next_hop, reply, entry.attempts, result.reply.enhanced
                 )
     for receipt in receipts:
-        yield BounceQueued(name, receipt.id, str(entry.envelope.reverse_path))
+        sender, actions = str(entry.envelope.reverse_path), {each.action for each in outcome.notices}
+        if Action.FAILED in actions:
+            yield BounceQueued(name, receipt.id, sender)
+        else:
+            yield NoticeQueued(name, receipt.id, sender, next(each.value for each in Action if each in actions))
     if outcome.undrafted:
         yield BounceDropped(name, outcome.undrafted)
     if all(each.status is not Status.PENDING for each in entry.progress):

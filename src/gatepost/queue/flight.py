@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gatepost.model.delivery import Cause, Deferred, Delivered, Discarded, Failed, Result
 from gatepost.model.envelope import MessageId
 from gatepost.queue.grouping import is_left_over
 from gatepost.queue.health import Health
+from gatepost.queue.notices import wants_delay
 from gatepost.queue.retry import Schedule
 from gatepost.spool.spool import Entry, Progress, Settlement, Status
 
@@ -58,6 +59,17 @@ class Flight:
         """Tell whether it has become too old behind a next hop that is away."""
         return not health.is_open and not health.is_paused and now >= self.deadline(schedule, health, now)
 
+    def late(self, indices: Iterable[int], schedule: Schedule, now: float) -> list[int]:
+        """Return the places among *indices* of recipients whose sender ought to hear that it takes long."""
+        entry = self.entry
+        # RFC 5321 §4.5.5, RFC 3461 §6.1: none is sent about what has the null reverse-path.
+        if entry.envelope.reverse_path is None or now < schedule.notice_at(entry.accepted_at):
+            return []
+        progress = entry.progress
+        return [
+            index for index in indices if not progress[index].is_delay_told and wants_delay(progress[index].recipient)
+        ]
+
     def ready(self, schedule: Schedule, now: float) -> list[int]:
         """Return the places of recipients whose time has come.
 
@@ -101,7 +113,13 @@ class Flight:
                 # Nobody judged this recipient: its schedule does not move.
                 attempts, at = before.attempts, before.at if before.attempts else now
             progress[index] = Progress(
-                before.recipient, _STATUS[type(result)], attempts, str(result.reply), result.next_hop, at
+                before.recipient,
+                _STATUS[type(result)],
+                attempts,
+                str(result.reply),
+                result.next_hop,
+                at,
+                before.is_delay_told,
             )
         return tuple(progress)
 

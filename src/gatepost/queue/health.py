@@ -17,13 +17,21 @@ from gatepost.model.delivery import Cause, Deferred, RemoteReply, Result
 from gatepost.model.envelope import MessageId
 from gatepost.observe.events import Event, RoutePaused, RouteResumed
 
-__all__ = ["Health"]
+__all__ = ["CLOSED", "Health"]
 
 _BACK_OFF, _BACK_OFF_LIMIT = 5.0, 300.0
 _PAUSE, _PAUSE_LIMIT = 60.0, 900.0
 # One failure can be the message's own: a next hop that breaks down at one message must not stop the others.
 _FAILURES_TO_CLOSE = 2
 _SUSPECTS_LIMIT = 100
+_UNREACHED = RemoteReply.ours(451, "4.4.1", "The next hop could not be reached")
+# RFC 3463 §3.5: X.4.5, more mail than can go at once.
+_BUSY = RemoteReply.ours(451, "4.4.5", "Other mail is before it on the way to the next server")
+
+CLOSED = RemoteReply.ours(
+    451, "4.3.5", "The way to the next server is closed until the operator of this server opens it again"
+)
+"""What a sender is told of trouble with our login and our configuration, which is not theirs."""
 
 
 class Health:
@@ -61,6 +69,13 @@ class Health:
     def is_paused(self) -> bool:
         """Whether our login, its certificate or somebody's hand keeps it closed: nobody grows older by that."""
         return self._paused_at is not None and self._resumed_at is None
+
+    @property
+    def reason(self) -> RemoteReply:
+        """Why mail waits for it, as a sender may be told."""
+        if self.is_open:
+            return _BUSY
+        return CLOSED if self.is_paused else self.last_reply or _UNREACHED
 
     def admits(self, now: float) -> bool:
         """Tell whether one more attempt may start."""

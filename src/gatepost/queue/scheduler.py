@@ -5,7 +5,7 @@ Nothing is kept in memory but what is under way and a few ids a route: `_frontie
 was read, and whatever is due before it is under way, or waits at a gate (`limits.Gate`), or is found at the next sweep.
 
 Promises: at least once, and once unless we die between a next hop's yes and the spool's commit.  A recipient ends
-delivered, or failed with its sender told in the same transaction, or stays pending.
+delivered, or failed, or stays pending; what its sender is told of that stands in the same transaction.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from operator import attrgetter
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.clock import Clock
-from gatepost.model.delivery import Cause, RemoteReply
+from gatepost.model.delivery import Cause
 from gatepost.model.envelope import Envelope, MessageId, Recipient
 from gatepost.observe.events import Event, SpoolTroubled
 from gatepost.queue.attempt import Attempt, Outcome, Unreached
@@ -44,7 +44,6 @@ _SWEEP, _LOOK_AGAIN = 3600.0, 60.0
 _BREATH = 0.01  # between batches in which nothing could start
 _TROUBLE_PAUSE, _TROUBLE_PAUSE_LIMIT = 1.0, 30.0
 _UNREADABLE_LIMIT = 1000
-_UNREACHED = RemoteReply.ours(451, "4.4.1", "The next hop could not be reached")
 
 
 class Scheduler:
@@ -273,10 +272,11 @@ class Scheduler:
                 gate.enter()
                 self._start(flight, each, self._try(flight, each, each.route.transport, gate))
             elif flight.is_hopeless(self._schedule, gate.health, now):
-                unreached = Unreached(gate.health.last_reply or _UNREACHED)
-                self._start(flight, each, self._try(flight, each, unreached, gate))
-            elif gate.health.stalled(entry.due, now) > _SWEEP:
-                self._start(flight, each, self._note(flight, each, gate))
+                self._start(flight, each, self._try(flight, each, Unreached(gate.health.reason), gate))
+            elif (late := flight.late(each.indices, self._schedule, now)) or (
+                gate.health.stalled(entry.due, now) > _SWEEP
+            ):
+                self._start(flight, each, self._note(flight, each, late, gate))
             else:
                 gate.hold(message_id, place)
         return place
@@ -321,9 +321,9 @@ class Scheduler:
         is_written = False
         self._spool.attempting(flight.id)
         try:
-            recipients = tuple([flight.entry.envelope.recipients[index] for index in of.indices])
-            is_last = began >= flight.deadline(self._schedule, gate.health, began)
-            outcome = await self._attempt(flight.entry, recipients, transport, is_last=is_last)
+            deadline = flight.deadline(self._schedule, gate.health, began)
+            late = flight.late(of.indices, self._schedule, began)
+            outcome = await self._attempt(flight.entry, of.indices, transport, began >= deadline, late, deadline)
             if outcome.spool_trouble:
                 self._emit(SpoolTroubled(outcome.spool_trouble))
             cause = Cause.MESSAGE
@@ -337,11 +337,15 @@ class Scheduler:
                 gate.leave(began)
             self._land(flight, of, is_written=is_written)
 
-    async def _note(self, flight: Flight, of: Group, gate: Gate) -> None:
-        """Write down how long a paused route has kept a message, so that a restart does not forget it."""
+    async def _note(self, flight: Flight, of: Group, late: list[int], gate: Gate) -> None:
+        """Write down that a message waits at a gate: since when its route is paused, and whose delay is told."""
         is_written = False
         try:
-            await self._write_down(flight, Group(of.route, ()), Outcome(()), Cause.ROUTE, gate)
+            outcome = Outcome(())
+            if late:
+                deadline = flight.deadline(self._schedule, gate.health, self._clock.now())
+                outcome = await self._attempt.remind(flight.entry, late, gate.health.reason, deadline)
+            await self._write_down(flight, Group(of.route, ()), outcome, Cause.ROUTE, gate)
             is_written = True
         finally:
             self._land(flight, of, is_written=is_written)

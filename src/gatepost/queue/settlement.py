@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from gatepost.message.dsn import Action
 from gatepost.model.delivery import Cause
 from gatepost.model.envelope import Envelope, Recipient
 from gatepost.queue.attempt import Outcome
 from gatepost.queue.flight import Flight
 from gatepost.queue.grouping import Group
 from gatepost.queue.health import Health
+from gatepost.queue.notices import Notice, wants_delay
 from gatepost.queue.retry import Schedule
-from gatepost.spool.spool import Settlement, Status
+from gatepost.spool.spool import Progress, Settlement, Status
 
 __all__ = ["settle_up"]
 
@@ -40,7 +43,7 @@ def settle_up(
         schedule: when to try again.
         health_of: finds the health of the route that a recipient would take now.
     """
-    progress = flight.progressed(of.indices, outcome.results, cause, ended)
+    progress = _noted(flight.progressed(of.indices, outcome.results, cause, ended), outcome.notices)
     bounces = () if outcome.bounce is None else (outcome.bounce,)
     envelope, is_attempt = flight.entry.envelope, bool(of.indices)
     stalled = flight.stalled(health, now)
@@ -62,9 +65,24 @@ def settle_up(
     if not waits:
         return Settlement(progress, now, stalled, bounces, is_attempt)
     due = min(waits)
+    notice_at = schedule.notice_at(flight.entry.accepted_at)
+    if now < notice_at < due and envelope.reverse_path is not None and any(map(_waits_for_notice, progress)):
+        due = notice_at
     if is_paused:
         # Until then it waits for a route, and grows no older.
         stalled += due - now
     elif (deadline := schedule.deadline(flight.entry.accepted_at, stalled)) > now:
         due = min(due, deadline)
     return Settlement(progress, due, stalled, bounces, is_attempt)
+
+
+def _noted(progress: tuple[Progress, ...], notices: Sequence[Notice]) -> tuple[Progress, ...]:
+    """Take note of those whose delay is told."""
+    told = {each.index for each in notices if each.action is Action.DELAYED}
+    if not told:
+        return progress
+    return tuple([replace(each, is_delay_told=True) if index in told else each for index, each in enumerate(progress)])
+
+
+def _waits_for_notice(each: Progress) -> bool:
+    return each.status is Status.PENDING and not each.is_delay_told and wants_delay(each.recipient)

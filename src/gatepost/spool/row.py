@@ -136,13 +136,21 @@ def encode_progress(progress: tuple[Progress, ...]) -> str:
     """Write the recipients' states; those of a message that was never tried are the empty text."""
     if all(each.attempts == 0 and each == Progress(each.recipient) for each in progress):
         return ""
-    return _encode([[each.status.value, each.attempts, each.reply, each.next_hop, each.at] for each in progress])
+    return _encode(
+        [
+            # The last stands there only where it is true.
+            [each.status.value, each.attempts, each.reply, each.next_hop, each.at, *[True] * each.is_delay_told]
+            for each in progress
+        ]
+    )
 
 
 def _decode_progress(text: str, recipients: tuple[Recipient, ...]) -> tuple[Progress, ...]:
     return tuple(
         [
-            Progress(recipient, Status(status), attempts, reply, next_hop, at)
-            for recipient, (status, attempts, reply, next_hop, at) in zip(recipients, json.loads(text), strict=True)
+            Progress(recipient, Status(status), attempts, reply, next_hop, at, told == [True])
+            for recipient, (status, attempts, reply, next_hop, at, *told) in zip(
+                recipients, json.loads(text), strict=True
+            )
         ]
     )

@@ -49,6 +49,7 @@ class Progress:
         reply: last reply as text, ours or a next hop's; empty before the first attempt.
         next_hop: who said so; empty when nobody was reached.
         at: when, seconds since the epoch; 0 before the first attempt.
+        is_delay_told: whether its sender has heard that it takes long.
     """
 
     recipient: Recipient
@@ -57,6 +58,7 @@ class Progress:
     reply: str = ""
     next_hop: str = ""
     at: float = 0.0
+    is_delay_told: bool = False
 
 
 @value(frozen=True, slots=True)

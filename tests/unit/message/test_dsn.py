@@ -108,16 +108,19 @@ def test_the_status_has_a_group_for_the_message_and_one_for_each_recipient() -> 
 def test_people_are_told_first_in_plain_words() -> None:
     words = parts(compose(REPORT, HEADER))[0].get_payload(decode=True)
     assert words == (
-        b"This is the mail server mail.example.org.\r\n\r\n"
+        b"This is the mail server mail.example.org, about your message of Thu, 1\r\nJan 2026 00:00:00 +0000.\r\n\r\n"
         b"Your message could not be delivered to these recipients, and will not be\r\ntried again:\r\n\r\n"
-        b"<nobody@example.net>\r\n    mx.example.net said: 550 5.1.1 No such user\r\n\r\n"
-        b"<late@example.com>\r\n    451 4.4.1 Connection refused\r\n\r\n"
+        b"<nobody@example.net>\r\n    mx.example.net said: 550 5.1.1 No such user\r\n"
+        b"    Look whether the address is written correctly, and send your message\r\n    again.\r\n\r\n"
+        b"<late@example.com>\r\n    451 4.4.1 Connection refused\r\n"
+        b"    Send it again later, or reach them in another way.\r\n\r\n"
         b"The details for mail programs and postmasters, and what you sent, are attached.\r\n"
     )
 
 
 def test_a_recipient_without_a_diagnostic_is_named_alone() -> None:
-    content = compose(replace(REPORT, recipients=(replace(NOBODY, diagnostic=""),)), HEADER)
+    each = replace(NOBODY, action=Action.DELAYED, diagnostic="")
+    content = compose(replace(REPORT, recipients=(each,)), HEADER)
     assert b"\r\n\r\n<nobody@example.net>\r\n\r\nThe details" in content
     assert "diagnostic-code" not in groups(content)[1]
 
@@ -194,6 +197,40 @@ def test_only_a_delay_says_how_long_we_go_on(action: Action) -> None:
     each = replace(NOBODY, action=action, will_retry_until=1767312000)
     expected = "Fri, 2 Jan 2026 00:00:00 +0000" if action is Action.DELAYED else None
     assert groups(compose(replace(REPORT, recipients=(each,)), HEADER))[1].get("will-retry-until") == expected
+
+
+@pytest.mark.rfc("3464 §2.3.4")
+@pytest.mark.parametrize(
+    ("action", "given_status", "status"),
+    [
+        (Action.FAILED, "4.4.7", "4.4.7"),
+        (Action.FAILED, "2.0.0", "5.0.0"),
+        (Action.DELAYED, "5.7.8", "4.7.8"),
+        (Action.RELAYED, "2.6.0", "2.6.0"),
+        (Action.DELIVERED, "4.1.5", "2.1.5"),
+    ],
+)
+def test_the_class_of_the_status_fits_the_action(action: Action, given_status: str, status: str) -> None:
+    each = replace(NOBODY, action=action, status=given_status)
+    assert groups(compose(replace(REPORT, recipients=(each,)), HEADER))[1]["status"] == status
+
+
+def test_whoever_waits_hears_how_long_it_is_tried() -> None:
+    each = replace(NOBODY, action=Action.DELAYED, will_retry_until=1767312000)
+    content = compose(replace(REPORT, recipients=(each,)), HEADER)
+    words = parts(content)[0].get_payload(decode=True)
+    assert isinstance(words, bytes)
+    assert b"tried again until Fri, 2 Jan 2026 00:00:00 +0000," in words.replace(b"\r\n", b" ")
+    assert b"Look whether" not in words, "there is nothing to do yet"
+
+
+@pytest.mark.rfc("3461 §6.3")
+def test_what_the_sender_gave_comes_back_to_the_last_space() -> None:
+    given = "x  " * 33 + "y"
+    report = replace(REPORT, envelope_id=given, recipients=(replace(NOBODY, original_recipient=f"x400; {given}"),))
+    content = compose(report, HEADER)
+    assert f"\r\nOriginal-Envelope-Id: {given}\r\n".encode() in content
+    assert f"\r\nOriginal-Recipient: x400; {given}\r\n".encode() in content
 
 
 @pytest.mark.rfc("3464 §2.2.1")

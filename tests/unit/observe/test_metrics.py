@@ -103,6 +103,7 @@ def samples(board: Board, gauges: dict[Series, float] | None = None) -> dict[tup
         (events.MessageFinished("m", 0.3), "queue_finished_total", (), 1),
         (events.BounceQueued("m", "b", "a@b.c"), "queue_bounces_total", (), 1),
         (events.BounceDropped("m", "why"), "queue_bounces_dropped_total", (), 1),
+        (events.NoticeQueued("m", "n", "a@b.c", "delayed"), "queue_notices_total", ("delayed",), 1),
         (events.MessageHeld("m", "why"), "queue_held_total", (), 1),
         (events.RoutePaused("smart", "why", 0.0), "queue_route_pauses_total", ("smart",), 1),
         (events.LoginsLocked("login at home", "tim", 10, 60.0), "session_logins_locked_total", ("login_at_home",), 1),

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gatepost.message.dsn import Action
 from gatepost.model.address import parse_mailbox
 from gatepost.model.delivery import Failed, RemoteReply
 from gatepost.model.envelope import Body, Envelope, MessageId, Recipient
 from gatepost.queue.bounce import Bouncer
+from gatepost.queue.notices import Notice
 from gatepost.spool.spool import Draft, Entry
 from memory_spool import MemoryContent
 from queue_world import CONTENT, HEADER, NEVER
@@ -32,16 +34,20 @@ def entry(sender: str | None = "tim@example.org", content: bytes = CONTENT, *, s
     return Entry(MessageId("m1"), envelope, 1_700_000_000.0, 0.0)
 
 
+def told(result: Failed = NEVER) -> Notice:
+    return Notice(0, Action.FAILED, result.reply, result.next_hop, 1_700_000_100.0)
+
+
 async def draft(of: Entry, content: bytes | None = CONTENT, failed: Failed = NEVER) -> Draft:
     given = None if content is None else MemoryContent(content)
-    made = await Bouncer("mail.example.org").draft(of, [(ANN, failed)], given, 1_700_000_100.0)
+    made = await Bouncer("mail.example.org").draft(of, [told(failed)], given, 1_700_000_100.0)
     assert made is not None
     return made
 
 
 @pytest.mark.rfc("5321 §4.5.5")
 async def test_nobody_is_told_about_a_notification() -> None:
-    assert await Bouncer("mail.example.org").draft(entry(None), [(ANN, NEVER)], MemoryContent(CONTENT), 0.0) is None
+    assert await Bouncer("mail.example.org").draft(entry(None), [told()], MemoryContent(CONTENT), 0.0) is None
 
 
 @pytest.mark.rfc("5321 §6.1")
@@ -62,7 +68,7 @@ async def test_a_bounce_has_the_null_reverse_path_and_goes_to_the_sender() -> No
 
 async def test_two_bounces_of_a_message_are_not_the_same() -> None:
     bouncer = Bouncer("mail.example.org")
-    made = [await bouncer.draft(entry(), [(ANN, NEVER)], None, 5.0) for _ in range(2)]
+    made = [await bouncer.draft(entry(), [told()], None, 5.0) for _ in range(2)]
     ids = {email.message_from_bytes(each.content)["Message-ID"] for each in made if each}
     assert len(ids) == 2
 
@@ -101,7 +107,7 @@ async def test_only_the_beginning_of_a_large_message_is_read() -> None:
 
     content = Long()
     of = entry(content=HEADER + b"x" * 100_000)
-    made = await Bouncer("mail.example.org").draft(of, [(ANN, NEVER)], content, 0.0)
+    made = await Bouncer("mail.example.org").draft(of, [told()], content, 0.0)
     assert made is not None
     assert b"Subject: hello" in made.content
     assert (content.read, content.closed) == (2, 1)

@@ -108,20 +108,31 @@ async def test_a_deferred_recipient_is_tried_again_by_the_schedule(world: World)
 
 @pytest.mark.rfc("5321 §4.5.4.1")
 async def test_five_days_of_trying_end_with_a_bounce(world: World) -> None:
-    world.hop.answer = lambda delivery: [OK if delivery.envelope.reverse_path is None else LATER]
+    notified: list[float] = []
+
+    def answer(delivery: Delivery) -> list[Result]:
+        if delivery.envelope.reverse_path is None:
+            notified.append(world.clock.now() - START)
+        return [OK if delivery.envelope.reverse_path is None else LATER]
+
+    world.hop.answer = answer
     await world.accept("ann@example.net")
     await world.clock.go_on(6 * DAY)
 
+    assert notified == [4 * 3600, 5 * DAY]  # it takes long; it is given up
     times = world.hop.times[:-1]
+    for _ in range(2):
+        times.remove(4 * 3600)  # one more attempt before its sender is told, and that notice
     waits = [after - before for before, after in itertools.pairwise(times)]
     assert waits[0] >= 60
     assert all(1800 <= wait <= 4 * 3600 * 1.1 for wait in waits[3:-1])
     assert times[-1] == 5 * DAY  # the last attempt is made in the moment at which it is given up
     [failed] = world.told(RecipientFailed)
     assert (failed.status, failed.reply) == ("4.4.7", "451 4.2.0 greylisted")
-    [(envelope, content)] = world.bounces()
+    [(_, delay), (envelope, content)] = world.bounces()
+    assert b"Action: delayed\r\nStatus: 4.2.0" in delay
     assert [str(each) for each in envelope.recipients] == ["tim@example.org"]
-    assert b"Status: 4.4.7" in content
+    assert b"Action: failed\r\nStatus: 4.4.7" in content
     assert b"Diagnostic-Code: smtp; 451 4.2.0 greylisted" in content
     assert world.hop.times[-1] == times[-1]  # and the bounce went out at once
     assert world.spool.count() == 0
@@ -334,9 +345,10 @@ async def test_a_content_that_cannot_be_read_is_deferred_and_at_last_bounced_wit
     assert "cannot be read" in world.told(RecipientDeferred)[0].reply
     assert name in world.told(SpoolTroubled)[0].reason
     await world.clock.go_on(6 * DAY)
-    [(envelope, content)] = world.bounces()
+    [(_, delay), (envelope, content)] = world.bounces()
+    assert b"Action: delayed\r\nStatus: 4.3.0" in delay
     assert str(envelope.recipients[0]) == "tim@example.org"
-    assert b"Status: 4.4.7" in content
+    assert b"Action: failed\r\nStatus: 4.4.7" in content
 
 
 async def test_an_entry_that_cannot_be_read_does_not_stop_the_others_and_is_looked_at_again() -> None:
