@@ -217,7 +217,8 @@ def content_limits(config: schema.Config, listener: schema.Listener) -> ContentL
 
 def schedule(config: schema.Config) -> Schedule:
     """Return when deliveries are tried again."""
-    return Schedule(tuple(config.queue.retry), config.queue.give_up_after)
+    queue = config.queue
+    return Schedule(tuple(queue.retry), queue.give_up_after, queue.delay_notice or None)
 
 
 def queue_limits(config: schema.Config) -> QueueLimits:

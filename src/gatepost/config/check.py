@@ -49,7 +49,7 @@ Look = Callable[[Config, Findings], None]
 def check(config: Config, now: dt.datetime | None = None) -> Findings:
     """Look at *config* as a whole, and at the files it names."""
     findings = Findings(config)
-    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, check_routes):
+    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, _queue, check_routes):
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)
@@ -165,6 +165,15 @@ def _limits(config: Config, findings: Findings) -> None:
         findings.odd(("limits", "header_bytes"), "is above limits.message_bytes and has no effect")
     if "line_bytes" in limits.model_fields_set and limits.line_bytes > limits.message_bytes:
         findings.odd(("limits", "line_bytes"), "is above limits.message_bytes and has no effect")
+
+
+def _queue(config: Config, findings: Findings) -> None:
+    queue = config.queue
+    if "delay_notice" in queue.model_fields_set and queue.delay_notice >= queue.give_up_after:
+        findings.wrong(
+            ("queue", "delay_notice"),
+            'has no effect, for mail is given up before (queue.give_up_after); write a shorter time, or "0s"',
+        )
 
 
 def _own_certificate(route: HostRoute, key: Key, findings: Findings, now: dt.datetime) -> None:

@@ -165,6 +165,11 @@ class Queue(Table):
         default=timedelta(days=5),
         description="Age at which mail is bounced; time in which only a route failed is not counted.",
     )
+    delay_notice: Duration = Field(
+        default=timedelta(hours=4),
+        description="Age at which a sender hears, once, that mail still waits, unless the client wanted no such notice; "
+        '"0s": never.',
+    )
     attempts_at_once: Whole = Field(default=100, ge=1, le=10_000, description="Deliveries at once, over all routes.")
     attempts_per_route: Whole = Field(
         default=20, ge=1, le=10_000, description="Deliveries at once on one route: a slow one must not hold up others."

@@ -283,7 +283,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "gatepost_queue_notices_total",
         "counter",
-        "Other notifications made, by what they tell: delayed, delivered or relayed.",
+        "Other notifications made.  action: what they tell; delayed, delivered, relayed.",
         ("action",),
         {NoticeQueued: lambda event: (event.action,)},
     ),

@@ -6,6 +6,7 @@ from typing import Final
 
 from gatepost.session.extensions.auth import AUTH
 from gatepost.session.extensions.chunking import CHUNKING
+from gatepost.session.extensions.dsn import DSN
 from gatepost.session.extensions.eightbitmime import EIGHTBITMIME
 from gatepost.session.extensions.enhancedstatuscodes import ENHANCEDSTATUSCODES
 from gatepost.session.extensions.extension import Extension, Moment
@@ -24,6 +25,7 @@ EXTENSIONS: Final[tuple[Extension, ...]] = (
     SMTPUTF8,
     CHUNKING,
     ENHANCEDSTATUSCODES,
+    DSN,
     LIMITS,
     STARTTLS,
     AUTH,
