@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from gatepost.model.address import parse_mailbox
 from gatepost.model.delivery import Cause, Deferred, Delivered, Failed, RemoteReply, Result
-from gatepost.model.envelope import Envelope, MessageId, Recipient
+from gatepost.model.envelope import Envelope, MessageId, Notify, Recipient
 from gatepost.observe.events import Event
 from gatepost.queue.limits import Limits
 from gatepost.queue.retry import Schedule
@@ -200,16 +200,19 @@ class World:
         content: bytes = CONTENT,
         due: float | None = None,
         held: bool = False,
+        notify: Notify | None = None,
+        **wishes: Any,
     ) -> MessageId:
         """Let a message lie in the spool, without a word."""
         name = self.spool.name()
         envelope = Envelope(
             reverse_path=None if sender is None else parse_mailbox(sender),
-            recipients=tuple(Recipient(parse_mailbox(each)) for each in recipients or ("ann@example.net",)),
+            recipients=tuple(Recipient(parse_mailbox(each), notify) for each in recipients or ("ann@example.net",)),
             account="tim",
             credential="c1",
             header_bytes=content.find(b"\r\n\r\n") + 4,
             size_bytes=len(content),
+            **wishes,
         )
         self.spool.keep(name, envelope, content, due=due, held=held)
         return name

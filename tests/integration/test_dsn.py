@@ -1,30 +1,12 @@
-"""DSN, turned on for the test: what a client asks of reports lies in the spool with its recipient, and comes back."""
+"""DSN: what a client asks of reports lies in the spool with its recipient, and comes back."""
 
 from __future__ import annotations
 
 import pytest
 
 from gatepost.model.envelope import Notify, Ret
-from gatepost.session import smtp
-from gatepost.session.extensions import EXTENSIONS, MAIL_PARAMETERS, RECIPIENT_PARAMETERS
-from gatepost.session.extensions.dsn import DSN
 from integration.client import connect, log_in
 from servers import free_ports
-
-
-@pytest.fixture
-def announced(monkeypatch):
-    """Turn it on."""
-    smtp._ehlo_reply.cache_clear()
-    monkeypatch.setattr(smtp, "EXTENSIONS", (*EXTENSIONS, DSN))
-    for table, more in (
-        (MAIL_PARAMETERS, DSN.mail_parameters),
-        (RECIPIENT_PARAMETERS, DSN.recipient_parameters),
-    ):
-        for keyword, read in more.items():
-            monkeypatch.setitem(table, keyword, read)
-    yield
-    smtp._ehlo_reply.cache_clear()
 
 
 @pytest.mark.rfc("3461 §4.1")
@@ -32,7 +14,6 @@ def announced(monkeypatch):
 @pytest.mark.rfc("3461 §4.3")
 @pytest.mark.rfc("3461 §4.4")
 @pytest.mark.parametrize("way", ["DATA", "BDAT"])
-@pytest.mark.usefixtures("announced")
 async def test_what_is_asked_is_kept_with_each_recipient(start, way):
     (nobody,) = free_ports(1)
     route = {"name": "away", "transport": "smarthost", "host": "127.0.0.1", "port": nobody, "tls": "none"}
@@ -69,17 +50,4 @@ async def test_what_is_asked_is_kept_with_each_recipient(start, way):
             ("bob@example.net", None, ""),
             ("eve@example.net", Notify.NEVER, ""),
         ]
-        await client.close()
-
-
-@pytest.mark.rfc("3461 §3")
-async def test_without_the_promise_its_parameters_are_unknown(start):
-    async with start() as server:
-        client = await log_in(server)
-        assert "DSN" not in await client.say("EHLO client.example")
-        for line in ("RET=FULL", "ENVID=x"):
-            assert (await client.say(f"MAIL FROM:<tim@example.org> {line}")).startswith("555 5.5.4 ")
-        assert (await client.say("MAIL FROM:<tim@example.org>")).startswith("250 ")
-        for line in ("NOTIFY=NEVER", "ORCPT=rfc822;bob@example.net"):
-            assert (await client.say(f"RCPT TO:<bob@example.net> {line}")).startswith("555 5.5.4 ")
         await client.close()

@@ -167,8 +167,8 @@ class Queue(Table):
     )
     delay_notice: Duration = Field(
         default=timedelta(hours=4),
-        description="Age at which a sender hears, once, that mail still waits, unless the client wanted no such notice; "
-        '"0s": never.',
+        description="Age at which a sender hears, once, that mail still waits, unless the client wanted no such "
+        'notice; "0s": never.',
     )
     attempts_at_once: Whole = Field(default=100, ge=1, le=10_000, description="Deliveries at once, over all routes.")
     attempts_per_route: Whole = Field(

@@ -46,6 +46,8 @@ class SubmissionSession(Conversation):
                 mechanisms=shown(self),
                 message_bytes=self.message_limit,
                 recipients=self._recipient_limit,
+                # Whatever a handler of somebody else's takes is out of our hands.
+                reports=self.hooks is None or "DATA" not in self.hooks,
             ),
         )
         answer = await self.hooks.ehlo(self, hostname, reply) if self.hooks else None

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gatepost.errors import SpoolUnavailable
-from gatepost.model.envelope import MessageId
+from gatepost.model.envelope import MessageId, Notify
 from gatepost.model.identity import parse_sender_pattern
 from gatepost.observe.events import MessageChanged, MessageDropped
 from gatepost.queue.control import Change, Outcome, QueueControl, Selection, find
@@ -203,6 +203,19 @@ async def test_nobody_is_told_of_a_dropped_notification(world: World) -> None:
     name = await world.accept(sender=None)
     assert await apply(world, Change.DROP, name) is Outcome.DONE
     assert world.spool.count() == 0
+
+
+@pytest.mark.rfc("3461 §4.1")
+@pytest.mark.parametrize(("notify", "bounces"), [(Notify.NEVER, 0), (Notify.DELAY, 0), (Notify.FAILURE, 1)])
+async def test_whoever_asked_for_silence_is_not_told_of_a_dropped_message(
+    world: World, notify: Notify, bounces: int
+) -> None:
+    world.hop.answer = LATER
+    name = await world.accept(notify=notify)
+    assert await apply(world, Change.DROP, name) is Outcome.DONE
+    assert world.spool.count() == bounces
+    [told] = world.told(MessageDropped)
+    assert bool(told.bounce) == bool(bounces)
 
 
 async def test_what_is_being_delivered_is_not_dropped(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import pytest
@@ -49,10 +50,23 @@ def test_time_in_which_only_a_route_failed_is_not_counted() -> None:
     assert schedule.deadline(100.0, 50.0) == 150.0 + 86_400
 
 
+def test_a_sender_hears_after_some_hours_or_never() -> None:
+    assert Schedule().notice_at(100.0) == 100.0 + 4 * 3600
+    assert Schedule(delay_notice=timedelta(minutes=1)).notice_at(100.0) == 160.0
+    assert Schedule(delay_notice=None).notice_at(100.0) == math.inf
+
+
 @pytest.mark.parametrize(
-    ("waits", "give_up_after"),
-    [((), timedelta(1)), ((timedelta(0),), timedelta(1)), ((timedelta(1),), timedelta(0))],
+    ("waits", "give_up_after", "delay_notice"),
+    [
+        ((), timedelta(1), None),
+        ((timedelta(0),), timedelta(1), None),
+        ((timedelta(1),), timedelta(0), None),
+        ((timedelta(1),), timedelta(1), timedelta(0)),
+    ],
 )
-def test_a_schedule_that_makes_no_sense_cannot_be_made(waits: tuple[timedelta, ...], give_up_after: timedelta) -> None:
+def test_a_schedule_that_makes_no_sense_cannot_be_made(
+    waits: tuple[timedelta, ...], give_up_after: timedelta, delay_notice: timedelta | None
+) -> None:
     with pytest.raises(ValueError, match="longer than nothing"):
-        Schedule(waits, give_up_after)
+        Schedule(waits, give_up_after, delay_notice)

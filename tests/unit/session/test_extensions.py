@@ -43,6 +43,9 @@ def test_a_line_of_ehlo_is_a_keyword_and_parameters_and_none_comes_twice():
 
 
 @pytest.mark.rfc("3461 §3")
-def test_dsn_is_not_promised_while_nobody_keeps_the_promise():
-    assert DSN not in EXTENSIONS
-    assert not {*MAIL_PARAMETERS, *RECIPIENT_PARAMETERS} & {"RET", "ENVID", "NOTIFY", "ORCPT"}
+def test_dsn_is_offered_without_parameters_unless_a_handler_takes_the_mail():
+    assert DSN in EXTENSIONS
+    assert DSN.announce(MOMENT) == "DSN"
+    assert DSN.announce(replace(MOMENT, reports=False)) is None
+    assert {"RET", "ENVID"} <= MAIL_PARAMETERS.keys()
+    assert {"NOTIFY", "ORCPT"} <= RECIPIENT_PARAMETERS.keys()

@@ -49,7 +49,13 @@ def entries(draw: st.DrawFn) -> Entry:
     if draw(st.booleans()):
         progress = tuple(
             Progress(
-                each, draw(st.sampled_from(Status)), draw(st.integers(0, 99)), draw(texts), draw(texts), draw(times)
+                each,
+                draw(st.sampled_from(Status)),
+                draw(st.integers(0, 99)),
+                draw(texts),
+                draw(texts),
+                draw(times),
+                draw(st.booleans()),
             )
             for each in envelope.recipients
         )
@@ -99,6 +105,15 @@ def test_what_was_asked_of_reports_stands_with_its_recipient():
     text = row[-2]
     assert '"ret":"HDRS","envid":"Q+2BQ","dsn":[[10,"rfc822;Ann+2BNews@Example.NET"],[0,""],[1,""]]' in text
     assert entry_of((*row, 0)).envelope == envelope
+
+
+def test_that_a_delay_was_told_stands_only_where_it_was():
+    ann, bob = (Recipient(Mailbox(name, "example.net")) for name in ("ann", "bob"))
+    envelope = Envelope(None, (ann, bob))
+    progress = (Progress(ann, Status.PENDING, 7, "451 no", "mx", 1.5, True), Progress(bob, Status.PENDING, 7, "451 no"))
+    row = row_of(Entry(MessageId("0" * 16), envelope, 1.0, 1.0, progress=progress), None)
+    assert row[-1] == '[["pending",7,"451 no","mx",1.5,true],["pending",7,"451 no","",0.0]]'
+    assert entry_of((*row, 0)).progress == progress
 
 
 def test_a_row_of_an_older_version_asks_nothing_of_reports():

@@ -97,7 +97,7 @@ def _is_embeddable(number: int) -> bool:
 
 DSN = Extension(
     "DSN",
-    lambda _: "DSN",
+    lambda moment: "DSN" if moment.reports else None,
     {"RET": _read_ret, "ENVID": _read_envid},
     {"NOTIFY": _read_notify, "ORCPT": _read_orcpt},
 )

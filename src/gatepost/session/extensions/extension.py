@@ -20,6 +20,7 @@ class Moment:
         mechanisms: SASL mechanisms that would work; empty once logged in.
         message_bytes: largest message that would be taken.
         recipients: how many a message may have; None where that is not limited.
+        reports: whether we deliver what is taken, and send reports about it.
     """
 
     is_tls: bool
@@ -27,6 +28,7 @@ class Moment:
     mechanisms: tuple[str, ...]
     message_bytes: int
     recipients: int | None
+    reports: bool = True
 
 
 @dataclass(frozen=True, slots=True)
