@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 LOAD := $(addprefix tests/bench/build/,smtpload smtpsink slowsync.so)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format generate bench crash fuzz timing image clean
+.PHONY: help run test check format generate bench crash fuzz timing image unpacked clean
 
 help:
 	@echo 'make run      start a server to try out, on 127.0.0.1, ports STARTTLS_PORT=2587 and IMPLICIT_PORT=2465'
@@ -21,6 +21,7 @@ help:
 	@echo 'make fuzz     talk nonsense to a server for SECONDS=60, and judge every answer'
 	@echo 'make timing   ask a clock who has an account: TRIES=500 failed logins of each kind; for a quiet machine'
 	@echo 'make image    build the container image, and send mail through it'
+	@echo 'make unpacked get what `make test` needs of Debian packages that conflict with Postfix'
 	@echo 'make clean    remove everything that was made here'
 
 # Only what is locked, by hash; then gatepost itself, from this folder.
@@ -89,6 +90,16 @@ tests/bench/build/%.so: tests/bench/load/%.c tests/bench/load/Makefile
 tests/bench/build/%: tests/bench/load/%.c tests/bench/load/Makefile
 	@mkdir -p $(@D)
 	$(MAKE) -C $(@D) -f ../load/Makefile VPATH=../load $(@F)
+
+# Next hops of the tests whose packages conflict with Postfix's; nothing is installed.  Packages are verified by apt.
+UNPACKED := exim:exim4-daemon-light exim:libnss-wrapper chasquid:chasquid
+
+unpacked: tests/bench/build/unpacked
+
+tests/bench/build/unpacked:
+	@mkdir -p $(@D)/debs
+	cd $(@D)/debs && rm -f *.deb && apt-get download -q $(foreach each,$(UNPACKED),$(lastword $(subst :, ,$(each))))
+	$(foreach each,$(UNPACKED),dpkg-deb -x $(@D)/debs/$(lastword $(subst :, ,$(each)))_*.deb $(@D)/$(firstword $(subst :, ,$(each))) &&) touch $@
 
 image: $(INSTALLED)
 	@$(BIN)/python tests/image/make.py
