@@ -145,7 +145,7 @@ class Worker:
         self._keys: Keys = load_keys(config.secret_key_file)
         self.authority: Authority = parts.authority(config, self._keys, self.clock, self.emit)
         await self.authority.refresh()
-        self._routes = route_parts.routes(config)
+        self._routes = route_parts.routes(config, emit=self.emit)
         self.router = Router(self._routes.values())
         self._open_queues()
         self.pause_routes(read_paused(config.state_dir))
@@ -257,7 +257,7 @@ class Worker:
             ConfigError: something cannot be made as configured.
             StoreUnavailable: a store cannot be opened.
         """
-        routes = route_parts.routes(config, self._routes)
+        routes = route_parts.routes(config, self._routes, self.emit)
         policies, limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         authority = await self._new_authority(config)
         load_pairs(self._context, pairs, minimum_version=config.tls.minimum_version, trusts=trusts)

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import ConfigError
+from gatepost.observe.emit import Emitter
 from gatepost.relay.discard import Discard
+from gatepost.relay.failover import Failover
+from gatepost.relay.host_rest import HostRest
 from gatepost.relay.lmtp import Lmtp
 from gatepost.relay.match import HeaderPattern, Match, TextPattern, parse_domain_pattern
 from gatepost.relay.router import Route
@@ -28,12 +31,15 @@ RouteKey = tuple[object, ...]
 """What a route was made from; equal keys make equal routes."""
 
 
-def routes(config: schema.Config, standing: Mapping[RouteKey, Route] | None = None) -> dict[RouteKey, Route]:
+def routes(
+    config: schema.Config, standing: Mapping[RouteKey, Route] | None = None, emit: Emitter | None = None
+) -> dict[RouteKey, Route]:
     """Make the routes, in their order; what stands and did not change is kept, with its open connections.
 
     Args:
         config: the configuration.
         standing: what was made before.
+        emit: hears of hosts that fail and work again.
 
     Raises:
         ConfigError: a file that a route names cannot be used.
@@ -47,12 +53,12 @@ def routes(config: schema.Config, standing: Mapping[RouteKey, Route] | None = No
             key = (config.hostname, each, *(None if file is None else file.read_bytes() for file in files))
         except OSError as error:
             raise ConfigError(f"route {each.name}: {error.filename}: {error.strerror}; make it readable") from None
-        made[key] = (standing or {}).get(key) or _route(each, config.hostname)
+        made[key] = (standing or {}).get(key) or _route(each, config.hostname, emit)
     return made
 
 
-def _route(route: schema.Route, hostname: str) -> Route:
-    return Route(route.name, _transport(route, hostname), match_of(route.match))
+def _route(route: schema.Route, hostname: str, emit: Emitter | None) -> Route:
+    return Route(route.name, _transport(route, hostname, emit), match_of(route.match))
 
 
 def match_of(match: schema.Match) -> Match:
@@ -69,13 +75,19 @@ def match_of(match: schema.Match) -> Match:
     )
 
 
-def _transport(route: schema.Route, hostname: str) -> Transport:
+def _transport(route: schema.Route, hostname: str, emit: Emitter | None) -> Transport:
     if route.transport == "sandbox":
         return Sandbox(route.name, route.path, keep=route.keep)
     if route.transport == "discard":
         return Discard(route.name, takes_sandbox=route.sandbox)
-    make: Callable[..., Transport] = SmartHost
-    host, tls = route.host, route.tls
+    rests = [HostRest(f"{host}:{port}") for host, port in route.next_hops]
+    hosts = [_host(route, hostname, host, port) for host, port in route.next_hops]
+    return hosts[0] if len(hosts) == 1 else Failover(route.name, hosts, rests, emit)
+
+
+def _host(route: schema.SmarthostRoute | schema.LmtpRoute, hostname: str, host: str, port: int) -> SmartHost:
+    make: Callable[..., SmartHost] = SmartHost
+    tls = route.tls
     if route.transport == "lmtp":
         make = partial(Lmtp, socket=route.socket)
         if route.socket is not None:
@@ -84,7 +96,7 @@ def _transport(route: schema.Route, hostname: str) -> Transport:
         return make(
             route.name,
             host,
-            route.port,
+            port,
             hostname=hostname,
             tls=TlsMode(tls),
             verify=route.verify,

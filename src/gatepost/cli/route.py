@@ -39,9 +39,15 @@ def list_(config: Config, as_json: bool) -> None:
     waiting         the next hop is away; it is tried again at the time that is shown
     paused          our login or its certificate is refused; tried again then, and nothing bounces for it
     paused by hand  until it is resumed; nothing bounces for it
+
+    Of a route with several hosts, those that failed and rest are named below.
     """
     rows, troubles = _rows(config)
     print_rows(rows, _COLUMNS, as_json)
+    for row in () if as_json else rows:
+        for each in row.get("hosts", ()):
+            if each["rests"]:
+                remark(f"{row['route']}: {each['host']} rests for {each['seconds']} s: {each['reason']}")
     for trouble in troubles:
         remark(trouble)
     raise SystemExit(1 if troubles else 0)
@@ -79,7 +85,9 @@ def merged(answers: dict[int, list[Any] | Unavailable]) -> tuple[list[dict[str, 
                 continue
             in_flight = old["in_flight"] + row["in_flight"]
             worse = max(old, row, key=lambda each: _STATES.index(each["state"]))
-            rows[row["route"]] = worse | {"in_flight": in_flight}
+            pairs = zip(old.get("hosts", ()), row.get("hosts", ()), strict=False)
+            hosts = [max(pair, key=lambda each: (each["rests"], each["seconds"])) for pair in pairs]
+            rows[row["route"]] = worse | {"in_flight": in_flight, "hosts": hosts}
     return list(rows.values()), troubles
 
 

@@ -11,7 +11,7 @@ from gatepost.config.route_match import covers, idle_element
 from gatepost.config.route_source import check_source
 from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, SandboxRoute
 from gatepost.config.schema import Config
-from gatepost.config.values import is_loopback
+from gatepost.config.values import is_loopback, split_host
 
 if TYPE_CHECKING:
     from gatepost.config.check import Findings
@@ -25,7 +25,7 @@ SOCKET_PATH_LIMIT = 107
 """Octets of the path of a Unix socket, says Linux (unix(7))."""
 
 _OF_TCP = frozenset(
-    {"host", "port", "tls", "verify", "ca_file", "certificate", "key", "login"}
+    {"host", "hosts", "port", "tls", "verify", "ca_file", "certificate", "key", "login"}
     | {"password", "password_file", "token", "token_file", "minimum_tls", "source_address"}
 )
 
@@ -63,11 +63,11 @@ def check_routes(config: Config, findings: Findings) -> None:
 
 def _lmtp(route: LmtpRoute, key: Key, findings: Findings) -> None:
     if route.socket is None:
-        if not route.host:
+        if not route.host and not route.hosts:
             findings.wrong((*key, "host"), "is missing; name the next hop, or its socket")
             return
         # RFC 2033 §5: LMTP is not spoken on port 25.
-        if route.port == 25:
+        if 25 in [port for _, port in route.next_hops]:
             findings.wrong((*key, "port"), "25 is that of SMTP; write the one on which the next hop speaks LMTP")
         _host(route, key, findings)
         return
@@ -83,9 +83,28 @@ def _lmtp(route: LmtpRoute, key: Key, findings: Findings) -> None:
         findings.wrong((*key, "socket"), f"{route.socket} is no socket; name that of the LMTP server")
 
 
+def _next_hops(route: HostRoute, key: Key, findings: Findings) -> bool:
+    """Look at the hosts; tell whether there are any."""
+    if not route.host and not route.hosts:
+        findings.wrong((*key, "host"), "is missing; name the next hop, or several of them in hosts")
+        return False
+    if route.host and route.hosts:
+        findings.wrong((*key, "hosts"), "stands beside host; keep one of the two")
+    seen: set[tuple[str, int]] = set()
+    for written, each in zip(route.hosts, route.next_hops, strict=False):
+        if each in seen:
+            findings.wrong((*key, "hosts"), f'holds "{written}" twice; remove one')
+        seen.add(each)
+    if route.hosts and "port" in route.model_fields_set and all(split_host(each)[1] for each in route.hosts):
+        findings.wrong((*key, "port"), "has no effect, as each of hosts has a port of its own; remove it")
+    return True
+
+
 def _host(route: HostRoute, key: Key, findings: Findings) -> None:
+    if not _next_hops(route, key, findings):
+        return
     has_secret = route.password_secret is not None or route.token_secret is not None
-    is_near = is_loopback(route.host)
+    is_near = all(is_loopback(host) for host, _ in route.next_hops)
     if has_secret and not route.login:
         findings.wrong((*key, "login"), "is missing beside a password or token; add the name to log in with")
     if route.login and not has_secret and route.certificate is None:
@@ -101,7 +120,7 @@ def _host(route: HostRoute, key: Key, findings: Findings) -> None:
     _connection(route, key, findings)
     if route.ca_file is not None:
         if not route.verify or route.tls == "none":
-            findings.odd((*key, "ca_file"), "has no effect, as nothing is verified")
+            findings.wrong((*key, "ca_file"), "has no effect, as nothing is verified; remove it")
         try:
             ssl.create_default_context(cafile=route.ca_file)
         except (OSError, ssl.SSLError) as error:
@@ -119,9 +138,11 @@ def _host(route: HostRoute, key: Key, findings: Findings) -> None:
 
 
 def _connection(route: HostRoute, key: Key, findings: Findings) -> None:
-    usual = USUAL_TLS.get(route.port)
-    if route.tls != "none" and usual not in (None, route.tls):
-        findings.odd((*key, "port"), f'{route.port} usually goes with tls = "{usual}"')
+    for port in dict.fromkeys(port for _, port in route.next_hops):
+        usual = USUAL_TLS.get(port)
+        if route.tls != "none" and usual not in (None, route.tls):
+            findings.odd((*key, "port" if port == route.port else "hosts"), f'{port} usually goes with tls = "{usual}"')
     if route.tls == "none" and "minimum_tls" in route.model_fields_set:
         findings.wrong((*key, "minimum_tls"), "has no effect without TLS; remove it")
-    check_source(route.source_address, route.host, (*key, "source_address"), findings)
+    for host, _ in route.next_hops:
+        check_source(route.source_address, host, (*key, "source_address"), findings)

@@ -15,10 +15,12 @@ from gatepost.config.values import (
     Host,
     Location,
     Name,
+    NextHop,
     SecretField,
     SecretFileField,
     Table,
     Whole,
+    split_host,
     wrong,
 )
 from gatepost.model.identity import Secret
@@ -39,7 +41,15 @@ class HostRoute(_Route):
     """One host that takes the mail onward."""
 
     transport: str
-    host: Host = Field(description="Name or address of the next hop.", examples=["smtp.example.net"])
+    host: Host = Field(default="", description="Name or address of the next hop.", examples=["smtp.example.net"])
+    hosts: tuple[NextHop, ...] = Field(
+        default=(),
+        min_length=1,
+        max_length=10,
+        description="Several of them instead, each with a port or without: the first that works gets the mail, the "
+        "next one at once where it cannot be reached (docs/routes.md).",
+        examples=[["smtp1.example.net", "smtp2.example.net:2525"]],
+    )
     tls: Literal["starttls", "implicit", "none"] = Field(
         default="starttls",
         description='How the connection is encrypted; "none" only for a host on the same machine or wire.',
@@ -108,6 +118,12 @@ class HostRoute(_Route):
         if value is not None and before:
             raise wrong(f"stands beside {before[0]}; keep one of the two")
         return value
+
+    @property
+    def next_hops(self) -> tuple[tuple[str, int], ...]:
+        """Its hosts with their ports, in their order."""
+        found = [split_host(each) for each in self.hosts or (self.host,)]
+        return tuple((host, self.port if port is None else port) for host, port in found)
 
     @property
     def password_secret(self) -> Secret | None:

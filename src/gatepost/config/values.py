@@ -36,6 +36,7 @@ __all__ = [
     "Hostname",
     "Location",
     "Name",
+    "NextHop",
     "SecretField",
     "SecretFile",
     "SecretFileField",
@@ -48,6 +49,7 @@ __all__ = [
     "print_duration",
     "print_size",
     "read_secret",
+    "split_host",
     "wrong",
 ]
 
@@ -155,6 +157,29 @@ def check_host(value: str) -> str:
     if domain.startswith("["):
         raise wrong("is an address in brackets; write it without them")
     return domain
+
+
+def split_host(value: str) -> tuple[str, int | None]:
+    """Divide ``host`` or ``host:port``; an IPv6 address with a port stands in brackets.
+
+    Raises:
+        ValueError: the port is none.
+    """
+    host, colon, port = value.rpartition(":")
+    if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+        return value, None
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError(port)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _check_next_hop(value: str) -> str:
+    try:
+        host, port = split_host(value)
+    except ValueError:
+        raise wrong("has no good port; write a name or address, or with a port: mx.example.net:2525") from None
+    host = check_host(host)
+    return host if port is None else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _check_address(value: str) -> str:
@@ -268,6 +293,7 @@ Name = Annotated[str, AfterValidator(_check_name)]
 DomainPattern = Annotated[str, AfterValidator(_check_domain_pattern)]
 Host = Annotated[str, AfterValidator(check_host)]
 HostAndPort = Annotated[str, AfterValidator(_check_host_and_port)]
+NextHop = Annotated[str, AfterValidator(_check_next_hop)]
 Hostname = Annotated[str, AfterValidator(_check_hostname)]
 Address = Annotated[str, AfterValidator(_check_address)]
 Location = Annotated[Path, AfterValidator(_locate)]

@@ -16,6 +16,7 @@ from gatepost.model.envelope import MessageId
 from gatepost.observe.events import RouteChanged
 from gatepost.queue.control import Change, Outcome, QueueControl
 from gatepost.queue.health import Health
+from gatepost.relay.failover import Failover
 from gatepost.spool.message_id import is_message_id
 from gatepost.state.paused_routes import read_paused
 
@@ -109,9 +110,26 @@ def route_states(worker: Worker) -> list[dict[str, Any]]:
                 "until": until,
                 "reason": reason,
                 "in_flight": in_flight,
+                "hosts": _hosts(worker, name),
             }
         )
     return rows
+
+
+def _hosts(worker: Worker, name: str) -> list[dict[str, Any]]:
+    """Return how the hosts of a route are, if it has several; *seconds* is for how long one still rests."""
+    now = asyncio.get_running_loop().time()
+    return [
+        {
+            "host": rest.host,
+            "rests": rest.until > 0,
+            "seconds": round(max(0.0, rest.until - now)),
+            "reason": str(rest.last_reply or ""),
+        }
+        for route in worker.router.routes
+        if route.name == name and isinstance(route.transport, Failover)
+        for rest in route.transport.rests
+    ]
 
 
 def _state(health: Health) -> str:

@@ -84,12 +84,14 @@ class Deferred:
         next_hop: who said so; empty when nobody was reached.
         cause: whose trouble it is.
         is_doubtful: whether the next hop may have taken it all the same, so that each further try may be one more copy.
+        is_unseen: whether it got nothing of the content, so that another host may get it at once.
     """
 
     reply: RemoteReply
     next_hop: str = ""
     cause: Cause = Cause.MESSAGE
     is_doubtful: bool = False
+    is_unseen: bool = False
 
 
 @value(frozen=True, slots=True)

@@ -12,7 +12,8 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── MessageAccepted, MessageRepeated, MessageRefused
     ├── RecipientDelivered, RecipientDiscarded, RecipientDeferred, RecipientFailed, MessageFinished
     ├── BounceQueued, BounceDropped, NoticeQueued, OwnerWarned
-    ├── RoutePaused, RouteResumed, SpoolTroubled, MessageHeld, StateTroubled
+    ├── RoutePaused, RouteResumed, HostRested, HostRestored
+    ├── SpoolTroubled, MessageHeld, StateTroubled
     ├── StoreAmbiguous, StoreAway, StoreBack, StoreOutdated, IssuerAway, IssuerBack
     ├── MessageChanged, MessageDropped, RouteChanged
     └── AuditTroubled, AuditResumed
@@ -47,6 +48,8 @@ from gatepost.observe.node_events import (
 from gatepost.observe.queue_events import (
     BounceDropped,
     BounceQueued,
+    HostRested,
+    HostRestored,
     MessageChanged,
     MessageDropped,
     MessageFinished,
@@ -76,6 +79,8 @@ __all__ = [
     "CredentialRetired",
     "Event",
     "HandshakeFailed",
+    "HostRested",
+    "HostRestored",
     "IssuerAway",
     "IssuerBack",
     "Level",

@@ -10,6 +10,8 @@ from gatepost.observe.event import Event, Level
 __all__ = [
     "BounceDropped",
     "BounceQueued",
+    "HostRested",
+    "HostRestored",
     "MessageChanged",
     "MessageDropped",
     "MessageFinished",
@@ -154,6 +156,27 @@ class RouteResumed(Event):
 
     name: ClassVar[str] = "route resumed"
     route: str
+
+
+@value(frozen=True, slots=True)
+class HostRested(Event):
+    """One of several hosts of a route failed, and is left alone for some *seconds*; mail goes to the others."""
+
+    name: ClassVar[str] = "host rests"
+    level: ClassVar[Level] = "warning"
+    route: str
+    host: str
+    reason: str
+    seconds: float
+
+
+@value(frozen=True, slots=True)
+class HostRestored(Event):
+    """A host that failed takes mail again."""
+
+    name: ClassVar[str] = "host works again"
+    route: str
+    host: str
 
 
 @value(frozen=True, slots=True)

@@ -66,6 +66,7 @@ class Connection:
         self._is_in_step = False  # 354 stood where it belongs, so the replies before it do
         # RFC 9422 §4.1: MAILMAX is how many transactions a session may have.
         self.transactions_limit = capabilities.transactions_limit or math.inf
+        self._has_begun = False  # whether some of the content may have reached the next hop
 
     @property
     def has_stalled(self) -> bool:
@@ -102,7 +103,7 @@ class Connection:
             SpoolUnavailable: the content cannot be read; the next hop got nothing.
         """
         self.served += 1
-        self.is_committed = self._is_in_step = False
+        self.is_committed = self._is_in_step = self._has_begun = False
         results: list[Result | None] = [None] * len(recipients)
         try:
             lines = self._lines(envelope, recipients)
@@ -117,7 +118,7 @@ class Connection:
             self.trouble = trouble
             # After the final dot only a reply tells that the message was not taken.
             is_doubtful = self.is_committed and not trouble.reply.is_remote
-            rest = Deferred(trouble.reply, self._host, trouble.cause, is_doubtful)
+            rest = Deferred(trouble.reply, self._host, trouble.cause, is_doubtful, is_unseen=not self._has_begun)
             if trouble.reply.is_remote and not self._in_group:
                 self.quit()
             else:
@@ -257,6 +258,7 @@ class Connection:
         return await self.wire.reply(stage, seconds)
 
     async def _send_content(self, content: Content) -> WireReply:
+        self._has_begun = True
         wire = self.wire
         if content.inline is not None:
             if await wire.writable(self._timeouts.block):

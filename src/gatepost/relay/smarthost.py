@@ -18,7 +18,7 @@ from gatepost.relay.dialing import sources_of
 from gatepost.relay.opening import NextHop, TlsMode, open_wire
 from gatepost.relay.pool import Pool
 from gatepost.relay.transport import Delivery
-from gatepost.relay.trouble import Trouble
+from gatepost.relay.trouble import Trouble, next_hop_trouble
 from gatepost.relay.wire import Timeouts
 
 __all__ = ["SmartHost", "TlsMode", "client_context"]
@@ -86,6 +86,9 @@ class SmartHost:
         messages_per_connection: messages on one connection, after which it is closed.
         recipients_per_transaction: recipients of one transaction; more are sent as several.
 
+    Attributes:
+        patience: how long it may take in all until a connection is ready for mail; None for the limits of its steps.
+
     Raises:
         Malformed: *host* or *hostname* is no name.
         OSError: *ca_file*, *certificate* or *key* cannot be read.
@@ -117,6 +120,7 @@ class SmartHost:
         recipients_per_transaction: int = 100,
     ) -> None:
         self.name = name
+        self.patience: float | None = None
         self._timeouts = timeouts or Timeouts()
         self._next_hop = NextHop(
             ascii_domain(host),
@@ -166,7 +170,8 @@ class SmartHost:
             try:
                 connection = await self._pool.acquire(fresh=is_fresh)
             except Trouble as trouble:
-                return [Deferred(trouble.reply, self._next_hop.host, trouble.cause)] * len(recipients)
+                unseen = Deferred(trouble.reply, self._next_hop.host, trouble.cause, is_unseen=True)
+                return [unseen] * len(recipients)
             was_kept = connection.served > 0
             try:
                 share = recipients[: connection.share(recipients)]
@@ -182,7 +187,12 @@ class SmartHost:
             is_fresh = True
 
     async def _open(self) -> Connection:
-        opened = await open_wire(self._next_hop)
+        try:
+            async with asyncio.timeout(self.patience):
+                opened = await open_wire(self._next_hop)
+        except TimeoutError:
+            text = f"{self._next_hop.host} was not ready for mail in time"
+            raise next_hop_trouble("4.4.1", text) from None
         capabilities = opened.capabilities
         if asyncio.get_running_loop().time() < self._step_by_step_until:
             capabilities = replace(capabilities, pipelining=False)
