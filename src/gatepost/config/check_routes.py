@@ -144,5 +144,4 @@ def _connection(route: HostRoute, key: Key, findings: Findings) -> None:
             findings.odd((*key, "port" if port == route.port else "hosts"), f'{port} usually goes with tls = "{usual}"')
     if route.tls == "none" and "minimum_tls" in route.model_fields_set:
         findings.wrong((*key, "minimum_tls"), "has no effect without TLS; remove it")
-    for host, _ in route.next_hops:
-        check_source(route.source_address, host, (*key, "source_address"), findings)
+    check_source(route.source_address, [host for host, _ in route.next_hops], (*key, "source_address"), findings)

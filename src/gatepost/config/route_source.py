@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
@@ -38,17 +39,18 @@ def _one_or_more(value: Any) -> Any:
 SourceAddresses = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), AfterValidator(_check_addresses)]
 
 
-def check_source(addresses: tuple[str, ...], host: str, key: Key, findings: Findings) -> None:
-    """See whether the addresses are of this machine, and can reach *host*."""
+def check_source(addresses: tuple[str, ...], hosts: Iterable[str], key: Key, findings: Findings) -> None:
+    """See whether the addresses are of this machine, and can reach all *hosts*."""
     for each in addresses:
         try:
             with socket.socket(_FAMILIES[ipaddress.ip_address(each).version], socket.SOCK_STREAM) as end:
                 end.bind((each, 0))
         except OSError:
             findings.odd(key, f"holds {each}, which is no address of this machine now")
-    try:
-        version = ipaddress.ip_address(host).version
-    except ValueError:
-        return
-    if addresses and all(ipaddress.ip_address(each).version != version for each in addresses):
-        findings.wrong(key, f"cannot reach {host}; add an address of IPv{version}")
+    for host in hosts:
+        try:
+            version = ipaddress.ip_address(host).version
+        except ValueError:
+            continue
+        if addresses and all(ipaddress.ip_address(each).version != version for each in addresses):
+            findings.wrong(key, f"cannot reach {host}; add an address of IPv{version}")
