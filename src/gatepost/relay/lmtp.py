@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from gatepost.relay.transport import Content
 from gatepost.relay.trouble import Trouble, Violation
 
 __all__ = ["Lmtp"]
+
+FINAL_TIMES = 3
+"""How often the patience for one reply to the content is had for all of them together.
+
+Whoever answers for a hundred recipients, each at the last moment, would outlast the attempt; then what came is lost.
+"""
 
 
 class LmtpConnection(Connection):
@@ -28,11 +35,13 @@ class LmtpConnection(Connection):
         # RFC 2033 §4.2: after the final dot there is one reply for each RCPT that was taken, in their order.
         self.wire.expect(len(taken) - 1)
         reply = await self._send_content(content)
+        time, final = asyncio.get_running_loop().time, self._timeouts.final
+        over = time() + FINAL_TIMES * final
         for place, number in enumerate(taken):
             if place:
                 if not self.is_committed:  # it spoke before the final dot, which it never got
                     raise Violation("refused before the end of content")
-                reply = await self.wire.reply("content", self._timeouts.final)
+                reply = await self.wire.reply("content", max(0.0, min(final, over - time())))
             _results[number] = self._outcome(reply)
         last = _results[taken[-1]]
         assert last is not None
