@@ -17,7 +17,7 @@ from gatepost.model.delivery import Cause, Deferred, Failed, RemoteReply, Result
 from gatepost.model.value import value
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.grouping import is_left_over
-from gatepost.queue.notices import Notice, notices, untold
+from gatepost.queue.notices import Notice, notices
 from gatepost.relay.transport import Delivery, Transport
 from gatepost.spool.spool import Draft, Entry, Spool
 
@@ -117,7 +117,8 @@ class Attempt:
                 given = answer
                 results = _judged(given) if is_last else given
                 now = self._clock.now()
-                if told := notices(envelope, indices, results, late, now):
+                told, undrafted = notices(envelope, indices, results, late, now)
+                if told:
                     bounce = await self._bouncer.draft(entry, told, content, now, retry_until=retry_until)
         except SpoolUnavailable as error:
             spool_trouble = str(error)
@@ -131,9 +132,9 @@ class Attempt:
         if spool_trouble:
             # The content cannot be read, but its sender can still be told.
             now = self._clock.now()
-            told = notices(envelope, indices, results, late, now)
+            told, undrafted = notices(envelope, indices, results, late, now)
             bounce = await self._bouncer.draft(entry, told, None, now, retry_until=retry_until)
-        return Outcome(results, bounce, undrafted or untold(envelope, indices, results), spool_trouble, given, told)
+        return Outcome(results, bounce, undrafted, spool_trouble, given, told)
 
     async def remind(self, entry: Entry, late: Sequence[int], reply: RemoteReply, retry_until: float) -> Outcome:
         """Try nothing; tell of a delay, with *reply* as its reason."""

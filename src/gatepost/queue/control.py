@@ -248,7 +248,7 @@ class QueueControl:
     async def _bounce(self, entry: Entry) -> Draft | None:
         now = self._clock.now()
         waiting = [index for index, each in enumerate(entry.progress) if each.status is Status.PENDING]
-        failures = notices(entry.envelope, waiting, [Failed(_DROPPED)] * len(waiting), (), now)
+        failures, _ = notices(entry.envelope, waiting, [Failed(_DROPPED)] * len(waiting), (), now)
         try:
             async with self._spool.content(entry) as content:
                 return await self._bouncer.draft(entry, failures, content, now)

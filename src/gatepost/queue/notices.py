@@ -13,7 +13,7 @@ from gatepost.model.envelope import Envelope, Notify, Recipient
 from gatepost.model.value import value
 from gatepost.queue.health import CLOSED
 
-__all__ = ["Notice", "notices", "untold", "wants_delay"]
+__all__ = ["Notice", "notices", "wants_delay"]
 
 _NOTIFICATION = "the message was itself a notification"
 _UNWANTED = "its sender asked not to be told"
@@ -41,8 +41,8 @@ class Notice:
 
 def notices(
     envelope: Envelope, indices: Iterable[int], results: Iterable[Result], late: Container[int], now: float
-) -> list[Notice]:
-    """Return what the sender is told after an attempt.
+) -> tuple[list[Notice], str]:
+    """Return what the sender is told after an attempt, and why nobody is told of a failure, if one is kept quiet.
 
     Args:
         envelope: of the message.
@@ -51,16 +51,17 @@ def notices(
         late: recipients of whose delay the sender is told, should they have to wait again.
         now: when the attempt ended.
     """
+    found: list[Notice] = []
     # RFC 5321 §4.5.5, RFC 3461 §6.1: none is sent about what has the null reverse-path.
-    if envelope.reverse_path is None:
-        return []
-    found = []
+    has_sender, untold = envelope.reverse_path is not None, ""
     for index, result in zip(indices, results, strict=True):
-        action = _action(envelope.recipients[index], result, is_late=index in late)
+        action = _action(envelope.recipients[index], result, is_late=index in late) if has_sender else None
         if action is not None:
             is_ours = isinstance(result, Deferred) and result.cause is Cause.ROUTE
             found.append(Notice(index, action, CLOSED if is_ours else result.reply, result.next_hop, now))
-    return found
+        elif isinstance(result, Failed):
+            untold = _UNWANTED if has_sender else _NOTIFICATION
+    return found, untold
 
 
 def _action(recipient: Recipient, result: Result, *, is_late: bool) -> Action | None:
@@ -81,12 +82,3 @@ def wants_delay(recipient: Recipient) -> bool:
 def _wants(recipient: Recipient, notify: Notify) -> bool:
     # RFC 3461 §4.1: NEVER stands alone; without NOTIFY failures are told, and delays may be.
     return recipient.notify is None or notify in recipient.notify
-
-
-def untold(envelope: Envelope, indices: Iterable[int], results: Iterable[Result]) -> str:
-    """Return why a failure among *results* is not told; empty if none is kept quiet."""
-    failed = [index for index, result in zip(indices, results, strict=True) if isinstance(result, Failed)]
-    if failed and envelope.reverse_path is None:
-        return _NOTIFICATION
-    is_wanted = [_wants(envelope.recipients[index], Notify.FAILURE) for index in failed]
-    return "" if all(is_wanted) else _UNWANTED
