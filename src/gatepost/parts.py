@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from gatepost.cores import cores
 from gatepost.errors import ConfigError
 from gatepost.identity.authority import Authority
 from gatepost.identity.ledger import Ledger
@@ -97,7 +98,8 @@ def authority(config: schema.Config, keys: Keys, clock: Clock, emit: Emitter) ->
     """
     auth = config.auth
     tokens = token_verifier(config, keys, clock, emit)
-    pool = HashingPool(queue_limit=auth.hashing_queue)
+    # Half of the cores, over all workers: the rest is for the loops, and for whoever else is on the machine.
+    pool = HashingPool(max(1, cores() // (2 * (config.workers or cores()))), auth.hashing_queue)
     argon2 = Argon2(memory_bytes=auth.argon2.memory_bytes, passes=auth.argon2.passes, lanes=auth.argon2.lanes)
     return Authority(
         open_stores(config, keys, clock, emit),

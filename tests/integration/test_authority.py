@@ -372,7 +372,7 @@ async def test_a_full_pool_is_a_trouble_of_ours_and_not_a_no(book: Book) -> None
     _, password = book.credential("tim@example.org")
 
     class Full(HashingPool):
-        async def run(self, work: object) -> object:  # type: ignore[override]
+        async def run(self, work: object, is_vain: object = None) -> object:  # type: ignore[override]
             raise StoreUnavailable("too many logins wait")
 
     authority = book.authority(pool=Full(1))

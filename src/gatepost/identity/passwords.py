@@ -1,8 +1,9 @@
 """Check passwords away from the loop: a pool of hashing threads with a bounded queue, and a memory of good ones.
 
-The pool has one thread per core at the lowest priority, so that hashing never takes the processor from the loop.  The
-memory keeps no password and no hash of one alone: a keyed hash of name, password and stored verifier, for some
-minutes.  A changed verifier misses by itself; a "no" is never remembered.
+The pool's threads have the lowest priority, so that hashing never takes the processor from the loop, and rest as long
+as they worked in vain: who guesses gets half of their time at most, for caches and memory are shared.  The memory keeps
+no password and no hash of one alone: a keyed hash of name, password and stored verifier, for some minutes.  A changed
+verifier misses by itself; a "no" is never remembered.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import hashlib
 import os
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, Generic, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.store import Account, Credential
@@ -39,31 +42,41 @@ class HashingPool:
     """Threads that hash.
 
     Args:
-        threads: how many; by default one for each core we may use.
+        threads: how many.
         queue_limit: how many checks may wait for a thread.
+        rest: does nothing for so many seconds.
     """
 
-    def __init__(self, threads: int | None = None, queue_limit: int = 64) -> None:
-        if threads is None:
-            threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def __init__(self, threads: int = 1, queue_limit: int = 64, rest: Callable[[float], None] = time.sleep) -> None:
+        self._rest = rest
         self._executor = ThreadPoolExecutor(threads, "hashing", initializer=_yield_to_others)
         self._room = threading.BoundedSemaphore(threads + queue_limit)
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Do *work* in a thread.
+    async def run(self, work: Callable[[], T], is_vain: Callable[[T], bool] = lambda _: False) -> T:
+        """Do *work* in a thread, which rests afterwards if *is_vain* tells that it came to nothing.
 
         Raises:
             StoreUnavailable: too many wait already.
         """
         if not self._room.acquire(blocking=False):
             raise StoreUnavailable("too many logins wait for a hashing thread")
-        try:
-            future = self._executor.submit(work)
-        except BaseException:
-            self._room.release()
-            raise
+        future: Future[T] = Future()
         future.add_done_callback(self._make_room)  # also when its client has gone and it never ran
+        try:
+            self._executor.submit(self._do, future, work, is_vain).add_done_callback(partial(_hand_on, future))
+        except BaseException:
+            future.cancel()
+            raise
         return await asyncio.wrap_future(future)
+
+    def _do(self, future: Future[T], work: Callable[[], T], is_vain: Callable[[T], bool]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        began = time.thread_time()
+        result = work()
+        future.set_result(result)
+        if is_vain(result):
+            self._rest(time.thread_time() - began)
 
     def _make_room(self, _future: Future[T]) -> None:
         self._room.release()
@@ -71,6 +84,14 @@ class HashingPool:
     def close(self) -> None:
         """Forget what waits; let go of the threads."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _hand_on(future: Future[Any], task: Future[None]) -> None:
+    """Tell who waits what else came of it than a result: it was forgotten, or raised."""
+    if task.cancelled():
+        future.cancel()
+    elif (error := task.exception()) is not None and not future.done():
+        future.set_exception(error)
 
 
 def _yield_to_others() -> None:
@@ -151,6 +172,10 @@ class _Shared(Generic[T]):
         return not self._waiting
 
 
+def _is_no(found: int | None) -> bool:
+    return found is None
+
+
 class Passwords:
     """Finds the credential of an account that a password opens.
 
@@ -197,7 +222,7 @@ class Passwords:
     async def _match(self, key: _Key, check: Check, password: Secret) -> int | None:
         shared = self._running.get(key)
         if shared is None:
-            shared = self._running[key] = _Shared(self._pool.run(lambda: matching(check, password)))
+            shared = self._running[key] = _Shared(self._pool.run(lambda: matching(check, password), _is_no))
         try:
             return await shared.result()
         finally:

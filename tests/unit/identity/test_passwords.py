@@ -82,6 +82,31 @@ async def test_an_error_in_the_pool_comes_out_and_frees_its_place() -> None:
     pool.close()
 
 
+async def test_a_thread_rests_as_long_as_it_worked_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent, rested = iter([10.0, 10.25, 20.0, 20.5, 30.0, 31.0, 40.0]), []
+    monkeypatch.setattr(passwords.time, "thread_time", lambda: next(spent))
+    pool = HashingPool(rest=rested.append)
+    checker = Passwords(pool, PasswordMemory(KEYS, Clock()))
+    account = _account("right one")
+    assert await checker.find(account, Secret(b"wrong one")) is None
+    assert await checker.find(account, Secret(b"right one")) is not None
+    assert await checker.find(account, Secret(b"wrong two")) is None
+    await pool.run(lambda: None)  # by then the thread has rested
+    assert rested == [0.25, 1.0]
+    pool.close()
+
+
+async def test_who_waits_for_a_pool_that_closes_does_not_wait_for_ever() -> None:
+    pool, go = HashingPool(1), threading.Event()
+    running, waiting = (asyncio.ensure_future(pool.run(go.wait)) for _ in range(2))
+    await asyncio.sleep(0)
+    pool.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    go.set()
+    assert await running
+
+
 def _counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     real = passwords.matching
