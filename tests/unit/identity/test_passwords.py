@@ -83,7 +83,7 @@ async def test_an_error_in_the_pool_comes_out_and_frees_its_place() -> None:
 
 
 async def test_a_thread_rests_as_long_as_it_worked_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
-    spent, rested = iter([10.0, 10.25, 20.0, 20.5, 30.0, 31.0, 40.0]), []
+    spent, rested = iter([10.0, 10.25, 20.0, 30.0, 31.0, 40.0]), []
     monkeypatch.setattr(passwords.time, "thread_time", lambda: next(spent))
     pool = HashingPool(rest=rested.append)
     checker = Passwords(pool, PasswordMemory(KEYS, Clock()))
