@@ -67,6 +67,7 @@ __all__ = [
     "policies",
     "queue_limits",
     "retirement",
+    "rules",
     "schedule",
     "session_limits",
     "tls_context",
@@ -144,19 +145,21 @@ def ending(
 
 def policies(config: schema.Config, counters: Counters) -> Chain:
     """Make the policies, in the order in which they are asked."""
+    return Chain([*rules(config), *_quotas(config, counters)])
+
+
+def rules(config: schema.Config) -> list[Policy]:
+    """Make those of the policies that take nothing from anybody, and can be asked at any time."""
     policy = config.policy
     separator = policy.detail_separator or None
-    return Chain(
-        [
-            OwnSender(detail_separator=separator),
-            NullSender(allow=policy.null_sender == "allow"),
-            DeclaredSize(config.limits.message_bytes),
-            AllowedRecipients(),
-            RecipientLimit(config.limits.recipients),
-            HeaderFrom(detail_separator=separator),
-            *_quotas(config, counters),
-        ]
-    )
+    return [
+        OwnSender(detail_separator=separator),
+        NullSender(allow=policy.null_sender == "allow"),
+        DeclaredSize(config.limits.message_bytes),
+        AllowedRecipients(),
+        RecipientLimit(config.limits.recipients),
+        HeaderFrom(detail_separator=separator),
+    ]
 
 
 def _quotas(config: schema.Config, counters: Counters) -> list[Policy]:

@@ -22,6 +22,7 @@ VERBS = {
     "credential": "gatepost.cli.credential:credential",
     "queue": "gatepost.cli.queue:queue",
     "route": "gatepost.cli.route:route",
+    "explain": "gatepost.cli.explain:explain",
     "status": "gatepost.cli.status:status",
     "health": "gatepost.cli.health:health",
     "tail": "gatepost.cli.tail:tail",

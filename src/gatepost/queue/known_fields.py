@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from typing import Protocol
 
 from gatepost.message.asked_fields import asked_fields
-from gatepost.spool.spool import Entry, Spool
+from gatepost.spool.spool import Entry
 
-__all__ = ["with_fields"]
+__all__ = ["Headers", "with_fields"]
 
 
-def with_fields(entry: Entry, names: AbstractSet[str], spool: Spool) -> Entry:
+class Headers(Protocol):
+    """What gives out header sections: a spool, or who only reads one."""
+
+    def header(self, entry: Entry) -> bytes:
+        """Read the header section of *entry*."""
+        ...
+
+
+def with_fields(entry: Entry, names: AbstractSet[str], spool: Headers) -> Entry:
     """Return *entry* with the values of the header fields in *names*.
 
     Raises:

@@ -56,6 +56,21 @@ class Router:
             return None
         return next((route for route in routes if isinstance(route.transport, Sandbox)), None)
 
+    def passed_over(self, envelope: Envelope, recipient: Recipient) -> list[tuple[Route, str]]:
+        """Return the routes before that of this recipient's copy, each with the key that does not match.
+
+        The key is ``sandbox`` for a route that is none, where the mail must stay in one.
+        """
+        taken, passed = self.route_for(envelope, recipient), []
+        for route in self.routes:
+            if envelope.sandbox and not route.is_sandbox:
+                passed.append((route, "sandbox"))
+            elif route is taken:
+                break
+            else:
+                passed.append((route, route.match.mismatch(envelope, recipient)))
+        return passed
+
     async def close(self) -> None:
         """Let go of every transport."""
         for route in self.routes:
