@@ -43,7 +43,7 @@ def list_(config: Config, as_json: bool) -> None:
     Of a route with several hosts, those that failed and rest are named below.
     """
     rows, troubles = _rows(config)
-    print_rows(rows, _COLUMNS, as_json)
+    print_rows(rows, (*_COLUMNS, "hosts") if as_json else _COLUMNS, as_json)
     for row in () if as_json else rows:
         for each in row.get("hosts", ()):
             if each["rests"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -143,7 +144,9 @@ async def _connect(host: str, place: Place, source: str | None, seconds: float) 
         except TimeoutError:
             raise next_hop_trouble("4.4.1", f"{where} does not answer") from None
         except OSError as error:
-            raise next_hop_trouble("4.4.1", f"cannot connect to {where}: {error.strerror or error}") from None
+            # The event loop puts words of its own in place of the system's.
+            reason = os.strerror(error.errno) if error.errno else error
+            raise next_hop_trouble("4.4.1", f"cannot connect to {where}: {reason}") from None
     except BaseException:
         end.close()
         raise
