@@ -15,10 +15,13 @@ import pytest
 from contracts.transport_contract import CONTENT, Pieces, Whole, delivery
 from gatepost.model.delivery import Cause, Deferred, Delivered, Handover
 from gatepost.model.identity import Secret
+from gatepost.observe.events import BounceQueued
 from gatepost.relay.lmtp import Lmtp
+from gatepost.relay.router import Route, Router
 from gatepost.relay.smarthost import TlsMode
 from gatepost.relay.transport import Content
 from gatepost.relay.wire import Timeouts
+from integration.test_queue_delivery import station
 from lmtp_next_hop import LMTP_EXTENSIONS, FakeLmtpHop
 from next_hop import Act, babble, cut, say, silent
 from next_hop_answers import AGAIN, CLOSING, NEVER, seen
@@ -199,6 +202,17 @@ async def test_what_is_taken_is_delivered(start: Start, extensions: tuple[str, .
         (result,) = await (await start(hop)).deliver(delivery())
     assert isinstance(result, Delivered)
     assert result.handover is handover
+
+
+async def test_who_had_a_reply_before_the_cut_gets_one_copy(hop: FakeLmtpHop, start: Start, tmp_path: Path) -> None:
+    hop.on("end b@x.net", cut(), times=1)
+    router = Router([Route("in", await start(hop))])
+    async with station(tmp_path / "spool", router) as here:
+        await here.accept(*THREE)
+        await here.until_empty()
+        assert not [event for event in here.events if isinstance(event, BounceQueued)]
+    assert sorted(recipient for recipient, _ in hop.kept) == sorted(THREE)
+    assert hop.mails[-1].recipients == ["b@x.net", "c@x.net"]
 
 
 async def test_what_knows_no_lhlo_is_not_greeted_in_another_way(hop: FakeLmtpHop, start: Start) -> None:
