@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from gatepost.errors import Misuse, SpoolUnavailable
+from gatepost.errors import Misuse, SpoolFull, SpoolUnavailable
 from gatepost.model.envelope import Envelope, MessageId, Receipt
 from gatepost.spool.spool import Draft, Entry, Progress, Settlement, Status
 from gatepost.spool.turns import Turns
@@ -72,6 +72,7 @@ class MemorySpool:
         trouble: what every write raises while it is set.
         unreadable: ids whose entry cannot be read.
         contentless: ids whose content cannot be read.
+        is_full: whether there is no room for new mail.
         settlements: all that was ever written down.
         flying: what is being tried, once for each attempt.
     """
@@ -80,6 +81,7 @@ class MemorySpool:
         self.trouble: SpoolUnavailable | None = None
         self.unreadable: set[str] = set()
         self.contentless: set[str] = set()
+        self.is_full = False
         self.settlements: list[tuple[MessageId, Settlement]] = []
         self.reads = 0
         self._clock = clock
@@ -119,6 +121,8 @@ class MemorySpool:
 
     def check_room(self, wanted_bytes: int) -> None:
         self.check()
+        if self.is_full:
+            raise SpoolFull("the spool is full")
 
     def begin(self) -> MemoryIncoming:
         self.check()

@@ -276,7 +276,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "gatepost_queue_bounces_dropped_total",
         "counter",
-        "Failures of which nobody is told: of notifications, and where the sender asked for silence.",
+        "Failures and delays that nobody is told of: of notifications, where silence was asked for, without room.",
         (),
         {BounceDropped: _nothing},
     ),

@@ -131,7 +131,7 @@ class OwnerWarned(Event):
 
 @value(frozen=True, slots=True)
 class BounceDropped(Event):
-    """Nobody is told of a failure: the message was itself a notification, or its sender asked for silence."""
+    """Nobody is told of a failure, or of a delay: *reason* says why, such as that the sender asked for silence."""
 
     name: ClassVar[str] = "bounce dropped"
     level: ClassVar[Level] = "warning"

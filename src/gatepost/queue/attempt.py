@@ -10,7 +10,7 @@ import logging
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
-from gatepost.errors import Misuse, SpoolUnavailable
+from gatepost.errors import Misuse, SpoolFull, SpoolUnavailable
 from gatepost.message.dsn import Action
 from gatepost.model.clock import Clock
 from gatepost.model.delivery import Cause, Deferred, Failed, RemoteReply, Result
@@ -28,6 +28,8 @@ _log = logging.getLogger("gatepost.queue")
 _UNREADABLE = RemoteReply.ours(451, "4.3.0", "The message cannot be read from the spool now")
 _OUR_BUG = RemoteReply.ours(451, "4.3.0", "Internal error while delivering")
 
+_NO_ROOM = "there is no room for the notice of a delay"
+
 # RFC 3463 §3.5: X.4.7 is a message that got too old; the class stays 4, for another attempt could have worked.
 _TOO_OLD = "4.4.7"
 
@@ -40,7 +42,7 @@ class Outcome:
         results: one per recipient.
         bounce: what its sender will be told; None if there is nothing to tell, or nobody to hear it.
         undrafted: why nobody is told of a failure; empty if nothing failed, or somebody is.
-        notices: what stands in *bounce*.
+        notices: what stands in *bounce*, or has to do without one.
         spool_trouble: why the spool could not be read; empty if it could.
         given: what the transport gave, before time was up for anybody; nothing if it gave no results.
     """
@@ -102,6 +104,8 @@ class Attempt:
             late: places of recipients whose delay is told, if they are deferred.
             retry_until: when they are given up.
         """
+        if late and not self._has_room():
+            late = ()  # after the next attempt, perhaps
         envelope = entry.envelope
         recipients = tuple([envelope.recipients[index] for index in indices])
         results: tuple[Result, ...] = ()
@@ -143,6 +147,9 @@ class Attempt:
             Notice(index, Action.DELAYED, reply, "", progress[index].at if progress[index].attempts else None)
             for index in late
         ]
+        if not self._has_room():
+            # Results need the rest of it more than this does; it is not come back to, or each sweep would write again.
+            return Outcome((), undrafted=_NO_ROOM, notices=told)
         spool_trouble = ""
         try:
             async with self._spool.content(entry) as content:
@@ -151,6 +158,16 @@ class Attempt:
             spool_trouble = str(error)
             bounce = await self._bouncer.draft(entry, told, None, now, retry_until=retry_until)
         return Outcome((), bounce, spool_trouble=spool_trouble, notices=told)
+
+    def _has_room(self) -> bool:
+        """Tell whether the spool would take new mail: a million notices must not fill what is left for results."""
+        try:
+            self._spool.check_room(0)
+        except SpoolFull:
+            return False
+        except SpoolUnavailable:
+            return True  # that shows where it matters
+        return True
 
 
 def _has_failed(results: tuple[Result, ...]) -> bool:

@@ -266,6 +266,35 @@ async def test_a_delay_is_told_also_where_the_content_cannot_be_read(world: Worl
     assert {each.returned.strip() for each in reports} == {b""}
 
 
+async def test_where_room_is_scarce_no_delay_is_told_before_the_next_attempt(world: World) -> None:
+    deal(world, LATER)
+    world.spool.is_full = True
+    await world.accept("ann@example.net")
+    await world.clock.go_on(5 * HOUR)
+    assert told(world) == []
+    world.spool.is_full = False
+    await world.clock.go_on(4 * HOUR)
+    assert [each.actions for each in told(world)] == [{"ann@example.net": "delayed"}]
+
+
+async def test_where_room_is_scarce_mail_behind_a_closed_route_waits_without_a_word(world: World) -> None:
+    deal(world, DOWN)
+    names = world.pour(30, "ann@example.net")
+    await world.clock.go_on(HOUR)
+    world.spool.is_full = True
+    settled = len(world.spool.settlements)
+    await world.clock.go_on(4 * HOUR)
+    assert told(world) == []
+    assert len(world.spool.settlements) - settled < 30 + 4 * 60, "each once, and the probes of the route"
+    dropped = world.told(BounceDropped)
+    assert {event.reason for event in dropped} == {"there is no room for the notice of a delay"}
+    assert {event.message for event in dropped} <= set(names)
+    world.spool.is_full = False
+    await world.clock.go_on(5 * DAY)
+    assert len(world.told(RecipientFailed)) == 30
+    assert [list(each.actions.values()) for each in told(world)].count(["failed"]) == 30
+
+
 # -- what comes back
 
 
