@@ -37,7 +37,7 @@ run: $(INSTALLED)
 	@exec $(BIN)/gatepost demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n 3 tests/unit tests/contracts tests/dialogs tests/bad_configs tests/integration tests/interop
+	$(BIN)/pytest -n 3 --dist loadfile tests/unit tests/contracts tests/dialogs tests/bad_configs tests/integration tests/interop
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
