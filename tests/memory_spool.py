@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from gatepost.errors import Misuse, SpoolFull, SpoolUnavailable
 from gatepost.model.envelope import Envelope, MessageId, Receipt
+from gatepost.model.priority import Priority
+from gatepost.spool.lane import lane_of
 from gatepost.spool.spool import Draft, Entry, Progress, Settlement, Status
 from gatepost.spool.turns import Turns
 
@@ -84,6 +86,7 @@ class MemorySpool:
         self.is_full = False
         self.settlements: list[tuple[MessageId, Settlement]] = []
         self.reads = 0
+        self.priority: Callable[[Envelope], int] = lambda _: Priority.NORMAL
         self._clock = clock
         self.entries: dict[MessageId, Entry] = {}
         self.contents: dict[MessageId, bytes] = {}
@@ -115,7 +118,13 @@ class MemorySpool:
         now = self._clock.now()
         progress = tuple(Progress(recipient) for recipient in envelope.recipients)
         self.entries[message_id] = Entry(
-            message_id, envelope, now, now if due is None else due, is_held=held, progress=progress
+            message_id,
+            envelope,
+            now,
+            now if due is None else due,
+            is_held=held,
+            progress=progress,
+            lane=lane_of(envelope.account, self.priority(envelope)),
         )
         self.contents[message_id] = octets
 
@@ -169,6 +178,18 @@ class MemorySpool:
     ) -> float | None:
         return next((due for due, _ in self._waiting(after, skip)), None)
 
+    def lanes(self, before: float, limit: int, *, after: int, since: float) -> tuple[list[int], int | None]:
+        if self._is_closed:
+            raise SpoolUnavailable("the spool is closed")
+        waiting = [each for each in self.entries.values() if not each.is_held and each.lane > after]
+        looked_at = sorted({each.lane for each in waiting})[:limit]
+        due = {each.lane for each in waiting if since <= each.due <= before}
+        return [lane for lane in looked_at if lane in due], looked_at[-1] if len(looked_at) == limit else None
+
+    def in_lane(self, lane: int, before: float, limit: int, *, start: tuple[float, str]) -> list[tuple[float, str]]:
+        places = [place for place in self._waiting(None, frozenset()) if self.entries[place[1]].lane == lane]
+        return [place for place in places if place >= start and place[0] <= before][:limit]
+
     def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
         if self._is_closed:
             raise SpoolUnavailable("the spool is closed")
@@ -191,6 +212,9 @@ class MemorySpool:
 
     async def alter(self, message_id: MessageId, *, held: bool | None = None, due: float | None = None) -> bool:
         return await self._in_turn(message_id, lambda: self._alter(message_id, held, due))
+
+    async def rewrite(self, message_id: MessageId, change: Callable[[Entry], Entry | None]) -> bool:
+        return await self._in_turn(message_id, lambda: self._rewrite(message_id, change))
 
     async def remove(self, message_id: MessageId, bounces: tuple[Draft, ...] = ()) -> tuple[Receipt, ...] | None:
         return await self._in_turn(message_id, lambda: self._remove(message_id, bounces))
@@ -242,6 +266,16 @@ class MemorySpool:
             is_held=entry.is_held if held is None else held,
             due=entry.due if due is None else due,
             crashes=0 if held is False else entry.crashes,
+        )
+        return True
+
+    def _rewrite(self, message_id: MessageId, change: Callable[[Entry], Entry | None]) -> bool:
+        entry = self.entries.get(message_id)
+        after = None if entry is None else change(entry)
+        if entry is None or after is None:
+            return False
+        self.entries[message_id] = replace(
+            entry, envelope=after.envelope, progress=after.progress, due=after.due, crashes=0
         )
         return True
 

@@ -17,7 +17,7 @@ from gatepost.model.delivery import Cause, Deferred, Delivered, Failed, RemoteRe
 from gatepost.model.envelope import Envelope, MessageId, Notify, Recipient
 from gatepost.observe.events import Event
 from gatepost.queue.limits import Limits
-from gatepost.queue.retry import Schedule
+from gatepost.queue.retry import Schedules
 from gatepost.queue.scheduler import Scheduler
 from gatepost.relay.transport import Delivery
 from memory_spool import MemorySpool
@@ -149,7 +149,7 @@ class ByDomain:
 class World:
     """Scheduler, spool, clock, one next hop for all domains, and everything that was told."""
 
-    def __init__(self, *, schedule: Schedule | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, *, schedule: Schedules | None = None, limits: Limits | None = None) -> None:
         self.clock = JumpingClock()
         self.spool = MemorySpool(self.clock)
         self.hop = Hop(self.clock)
@@ -200,6 +200,8 @@ class World:
         content: bytes = CONTENT,
         due: float | None = None,
         held: bool = False,
+        account: str = "tim",
+        credential: str = "c1",
         notify: Notify | None = None,
         **wishes: Any,
     ) -> MessageId:
@@ -208,8 +210,8 @@ class World:
         envelope = Envelope(
             reverse_path=None if sender is None else parse_mailbox(sender),
             recipients=tuple(Recipient(parse_mailbox(each), notify) for each in recipients or ("ann@example.net",)),
-            account="tim",
-            credential="c1",
+            account=account,
+            credential=credential,
             header_bytes=content.find(b"\r\n\r\n") + 4,
             size_bytes=len(content),
             **wishes,
@@ -224,9 +226,9 @@ class World:
         await self.clock.settle()
         return name
 
-    def pour(self, number: int, *recipients: str) -> list[MessageId]:
+    def pour(self, number: int, *recipients: str, **more: Any) -> list[MessageId]:
         """Accept many messages."""
-        names = [self.put(*recipients) for _ in range(number)]
+        names = [self.put(*recipients, **more) for _ in range(number)]
         for name in names:
             self.scheduler.wake(name)
         return names

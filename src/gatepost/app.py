@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost import parts, route_parts
-from gatepost.errors import SpoolUnavailable, StoreUnavailable
+from gatepost.errors import StoreUnavailable
 from gatepost.identity.authority import Authority
 from gatepost.listener.client_trust import ClientTrust
 from gatepost.listener.limits import Connections
@@ -25,10 +25,11 @@ from gatepost.listener.tls import KeyPair, ListenerContext, load_pairs
 from gatepost.model import reply as replies
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
-from gatepost.observe.events import ConfigReloaded, SpoolTroubled, WorkerStarted, WorkerStopped
+from gatepost.observe.events import ConfigReloaded, WorkerStarted, WorkerStopped
 from gatepost.policy.chain import Chain
 from gatepost.queue.mail_queue import MailQueue
 from gatepost.queue.scheduler import Scheduler
+from gatepost.queue_parts import open_queues, queue_limits, queue_rules
 from gatepost.relay.router import Router
 from gatepost.session.conversation import Conversation
 from gatepost.session.revocation import end_revoked
@@ -37,6 +38,7 @@ from gatepost.session.wire import LINGER
 from gatepost.spool.sqlite import SqliteSpool
 from gatepost.state.connections import ConnectionTable
 from gatepost.state.keys import Keys, load_keys
+from gatepost.state.outgoing import Outgoing
 from gatepost.state.paused_routes import read_paused
 
 if TYPE_CHECKING:
@@ -145,9 +147,10 @@ class Worker:
         self._keys: Keys = load_keys(config.secret_key_file)
         self.authority: Authority = parts.authority(config, self._keys, self.clock, self.emit)
         await self.authority.refresh()
-        self._routes = route_parts.routes(config, emit=self.emit)
+        self._outgoing = Outgoing(config.state_dir, self.number, self._table.workers, self.clock.monotonic)
+        self._routes = route_parts.routes(config, emit=self.emit, outgoing=self._outgoing)
         self.router = Router(self._routes.values())
-        self._open_queues()
+        self.queues = open_queues(config, self._folders, self.router, self.clock, self.emit)
         self.pause_routes(read_paused(config.state_dir))
         self.state.open()
         self._make_listeners()
@@ -160,34 +163,6 @@ class Worker:
         for listener in self.listeners:
             listener.start()
         self.emit(WorkerStarted(worker=self.number))
-
-    def _open_queues(self) -> None:
-        config = self.config
-        for folder in self._folders:
-            try:
-                spool = SqliteSpool(
-                    folder,
-                    clock=self.clock,
-                    reserve_bytes=config.reserve_bytes,
-                    inline_bytes=config.spool.inline_bytes,
-                    emit=self.emit,
-                )
-            except SpoolUnavailable as error:
-                if not self.queues:
-                    raise
-                # Somebody else's, left over: new mail must not wait for it.
-                self.emit(SpoolTroubled(str(error)))
-                continue
-            scheduler = Scheduler(
-                spool,
-                self.router,
-                hostname=config.hostname,
-                clock=self.clock,
-                emit=self.emit,
-                schedule=parts.schedule(config),
-                limits=parts.queue_limits(config),
-            )
-            self.queues.append(MailQueue(int(folder.name) if folder.name.isdigit() else 0, spool, scheduler))
 
     def pause_routes(self, paused: Mapping[str, float]) -> None:
         """Let nothing out on the routes that somebody *paused*, each since then; resume those that are no more."""
@@ -257,7 +232,7 @@ class Worker:
             ConfigError: something cannot be made as configured.
             StoreUnavailable: a store cannot be opened.
         """
-        routes = route_parts.routes(config, self._routes, self.emit)
+        routes = route_parts.routes(config, self._routes, self.emit, self._outgoing)
         policies, limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         authority = await self._new_authority(config)
         load_pairs(self._context, pairs, minimum_version=config.tls.minimum_version, trusts=trusts)
@@ -266,9 +241,12 @@ class Worker:
         self._retirement.adapt(*parts.ending(config, self.queues[0], self.clock, self.emit))
         old_routes, self._routes, self.config = self._routes, routes, config
         self.router = Router(routes.values())
+        rules = queue_rules(config)
         for queue in self.queues:
-            queue.scheduler.adapt(self.router, parts.schedule(config), parts.queue_limits(config))
-        self.spool.adapt(reserve_bytes=config.reserve_bytes, inline_bytes=config.spool.inline_bytes)
+            queue.scheduler.adapt(self.router, rules, queue_limits(config))
+        self.spool.adapt(
+            reserve_bytes=config.reserve_bytes, inline_bytes=config.spool.inline_bytes, priority=rules.priority
+        )
         if authority is not self.authority:
             self._retire(self._close_authority(self.authority))
             self.authority = authority
@@ -340,6 +318,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._retiring, return_exceptions=True)
         await self.router.close()
+        self._outgoing.close()
         for queue in self.queues:
             await queue.spool.close()
         self.authority.close()

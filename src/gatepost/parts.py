@@ -32,10 +32,8 @@ from gatepost.policy.quota import Quota, RecipientQuota
 from gatepost.policy.recipient import AllowedRecipients, RecipientLimit
 from gatepost.policy.sender import HeaderFrom, OwnSender
 from gatepost.policy.size import DeclaredSize
-from gatepost.queue.limits import Limits as QueueLimits
 from gatepost.queue.mail_queue import MailQueue
 from gatepost.queue.owner import OwnerMail
-from gatepost.queue.retry import Schedule
 from gatepost.sasl.mechanism import Mechanism, Needs
 from gatepost.sasl.outside import mechanism_of
 from gatepost.session.data import ContentLimits
@@ -65,10 +63,8 @@ __all__ = [
     "node_state",
     "open_sockets",
     "policies",
-    "queue_limits",
     "retirement",
     "rules",
-    "schedule",
     "session_limits",
     "tls_context",
     "unheard",
@@ -218,17 +214,6 @@ def content_limits(config: schema.Config, listener: schema.Listener) -> ContentL
     """Return what content *listener* takes."""
     limits = config.limits
     return ContentLimits(limits.header_bytes, limits.line_bytes, listener.bare_line_endings == "normalise")
-
-
-def schedule(config: schema.Config) -> Schedule:
-    """Return when deliveries are tried again."""
-    queue = config.queue
-    return Schedule(tuple(queue.retry), queue.give_up_after, queue.delay_notice or None)
-
-
-def queue_limits(config: schema.Config) -> QueueLimits:
-    """Return how many deliveries run at once."""
-    return QueueLimits(attempts=config.queue.attempts_at_once, per_route=config.queue.attempts_per_route)
 
 
 def open_sockets(config: schema.Config, given: Mapping[str, socket.socket] | None = None) -> list[socket.socket]:

@@ -19,6 +19,7 @@ from gatepost.relay.router import Route
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.transport import Transport
+from gatepost.state.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from gatepost.config import schema
@@ -32,7 +33,10 @@ RouteKey = tuple[object, ...]
 
 
 def routes(
-    config: schema.Config, standing: Mapping[RouteKey, Route] | None = None, emit: Emitter | None = None
+    config: schema.Config,
+    standing: Mapping[RouteKey, Route] | None = None,
+    emit: Emitter | None = None,
+    outgoing: Outgoing | None = None,
 ) -> dict[RouteKey, Route]:
     """Make the routes, in their order; what stands and did not change is kept, with its open connections.
 
@@ -40,6 +44,7 @@ def routes(
         config: the configuration.
         standing: what was made before.
         emit: hears of hosts that fail and work again.
+        outgoing: the connections that all workers have; each counts alone without.
 
     Raises:
         ConfigError: a file that a route names cannot be used.
@@ -53,12 +58,12 @@ def routes(
             key = (config.hostname, each, *(None if file is None else file.read_bytes() for file in files))
         except OSError as error:
             raise ConfigError(f"route {each.name}: {error.filename}: {error.strerror}; make it readable") from None
-        made[key] = (standing or {}).get(key) or _route(each, config.hostname, emit)
+        made[key] = (standing or {}).get(key) or _route(each, config.hostname, emit, outgoing)
     return made
 
 
-def _route(route: schema.Route, hostname: str, emit: Emitter | None) -> Route:
-    return Route(route.name, _transport(route, hostname, emit), match_of(route.match))
+def _route(route: schema.Route, hostname: str, emit: Emitter | None, outgoing: Outgoing | None) -> Route:
+    return Route(route.name, _transport(route, hostname, emit, outgoing), match_of(route.match))
 
 
 def match_of(match: schema.Match) -> Match:
@@ -75,17 +80,20 @@ def match_of(match: schema.Match) -> Match:
     )
 
 
-def _transport(route: schema.Route, hostname: str, emit: Emitter | None) -> Transport:
+def _transport(route: schema.Route, hostname: str, emit: Emitter | None, outgoing: Outgoing | None) -> Transport:
     if route.transport == "sandbox":
         return Sandbox(route.name, route.path, keep=route.keep)
     if route.transport == "discard":
         return Discard(route.name, takes_sandbox=route.sandbox)
     rests = [HostRest(f"{host}:{port}") for host, port in route.next_hops]
-    hosts = [_host(route, hostname, host, port) for host, port in route.next_hops]
+    hosts = [_host(route, hostname, host, port, outgoing) for host, port in route.next_hops]
     return hosts[0] if len(hosts) == 1 else Failover(route.name, hosts, rests, emit)
 
 
-def _host(route: schema.SmarthostRoute | schema.LmtpRoute, hostname: str, host: str, port: int) -> SmartHost:
+def _host(
+    route: schema.SmarthostRoute | schema.LmtpRoute, hostname: str, host: str, port: int, outgoing: Outgoing | None
+) -> SmartHost:
+    next_hop = f"{route.name} {host} {port}"
     make: Callable[..., SmartHost] = SmartHost
     tls = route.tls
     if route.transport == "lmtp":
@@ -110,6 +118,7 @@ def _host(route: schema.SmarthostRoute | schema.LmtpRoute, hostname: str, host: 
             source_addresses=route.source_address,
             connections=route.connections,
             idle_seconds=route.idle.total_seconds(),
+            share=None if outgoing is None else outgoing.share(next_hop, route.connections),
         )
     except OSError as error:
         raise ConfigError(f"route {route.name}: its certificates cannot be used: {error}; give PEM files") from None

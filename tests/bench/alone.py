@@ -1,4 +1,4 @@
-"""What is measured of gatepost alone: neighbours, chosen secrets, pipelining, memory, the start, a slow disk."""
+"""What is measured of gatepost alone: neighbours, chosen secrets, pipelining, memory, start, slow disk, long queues."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from attack import attack
+from backlog import fairness, million
 from measuring import BUILD, LOGIN, PASSWORD, Subject, load_with, measure, send, words
 from report import Row
 from subjects import gatepost
@@ -211,4 +212,6 @@ MORE: dict[str, Callable[[int, Path, Authority], list[Row]]] = {
     "idle": idle,
     "start": start,
     "sync": slow_disk,
+    "million": million,
+    "fair": fairness,
 }

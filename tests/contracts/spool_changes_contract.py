@@ -9,8 +9,9 @@ import pytest
 
 from contracts.spool_contract import LARGE, PREFIX, Reopen, commit, envelope, find, octets, read, settled
 from gatepost.errors import SpoolUnavailable
-from gatepost.model.envelope import MessageId, Receipt
-from gatepost.spool.spool import Draft, Spool, Status
+from gatepost.model.address import Mailbox
+from gatepost.model.envelope import MessageId, Receipt, Recipient
+from gatepost.spool.spool import Draft, Entry, Progress, Spool, Status
 
 __all__ = ["SpoolChangesContract"]
 
@@ -41,6 +42,56 @@ class SpoolChangesContract:
         assert find(again, receipt.id) == replace(before, is_held=True, due=before.due - 60)
         assert await again.alter(receipt.id)
         assert find(again, receipt.id) == replace(before, is_held=True, due=before.due - 60)
+
+    @pytest.mark.parametrize("size", [10, LARGE])
+    async def test_an_envelope_written_anew_is_there_at_once_and_later_with_the_same_content(
+        self, spool: Spool, reopen: Reopen, size: int
+    ) -> None:
+        receipt = await commit(spool, octets(size))
+        before = find(spool, receipt.id)
+        other = Recipient(Mailbox("new", "example.com"), orcpt="rfc822;old@example.net")
+        wanted = replace(
+            before,
+            envelope=replace(before.envelope, recipients=(other,), route="spare"),
+            progress=(Progress(other),),
+            due=before.due - 5,
+        )
+        seen = []
+
+        def change(entry: Entry) -> Entry:
+            seen.append(entry)
+            return wanted
+
+        assert await spool.rewrite(receipt.id, change)
+        assert seen == [before]
+        for is_anew in (False, True):
+            each = await reopen() if is_anew else spool
+            assert find(each, receipt.id) == wanted
+            assert each.due(float("inf"), 10) == [receipt.id]
+            assert await read(each, receipt.id) == PREFIX + octets(size)
+
+    async def test_an_envelope_that_is_left_alone_or_not_there_is_not_written(self, spool: Spool) -> None:
+        receipt = await commit(spool)
+        before = find(spool, receipt.id)
+        assert not await spool.rewrite(receipt.id, lambda _: None)
+        assert find(spool, receipt.id) == before
+        await spool.remove(receipt.id)
+        assert not await spool.rewrite(receipt.id, lambda entry: entry)
+
+    async def test_an_envelope_is_written_anew_on_what_a_settlement_left(self, spool: Spool) -> None:
+        receipt = await commit(spool)
+        settlement = settled(find(spool, receipt.id), Status.PENDING, due=77.0)
+        changes = [replace(settlement.progress[0], attempts=3, reply="451 later")]
+        seen = []
+
+        def change(entry: Entry) -> None:
+            seen.append(entry.progress)
+
+        settling = asyncio.ensure_future(spool.settle(receipt.id, replace(settlement, progress=tuple(changes))))
+        await asyncio.sleep(0)
+        assert not await spool.rewrite(receipt.id, change)
+        await settling
+        assert seen == [tuple(changes)]
 
     @pytest.mark.parametrize("size", [10, LARGE])
     async def test_what_is_removed_is_gone_and_its_bounces_are_there(

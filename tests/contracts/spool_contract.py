@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from gatepost.errors import Misuse, SpoolUnavailable
 from gatepost.model.address import Mailbox, parse_mailbox
 from gatepost.model.envelope import Body, Envelope, MessageId, Receipt, Recipient
+from gatepost.spool.lane import lane_of
 from gatepost.spool.spool import Draft, Entry, Progress, Settlement, Spool, Status
 
 __all__ = [
@@ -136,7 +138,12 @@ class SpoolContract:
         clock.time += 1
         receipt = await incoming.commit(given, PREFIX)
         expected = Entry(
-            receipt.id, given, clock.time, clock.time, progress=tuple(Progress(each) for each in given.recipients)
+            receipt.id,
+            given,
+            clock.time,
+            clock.time,
+            progress=tuple(Progress(each) for each in given.recipients),
+            lane=lane_of("tim"),
         )
         assert receipt.id == incoming.id
         assert spool.entry(receipt.id) == expected
@@ -241,6 +248,30 @@ class SpoolContract:
         assert spool.next_due(skip=frozenset(expected[:3])) == 30.0
         assert spool.next_due(after=(20.0, names[3])) == 30.0
         assert spool.next_due(skip=frozenset(names)) is None
+
+    async def test_lanes_are_found_without_their_messages_and_read_from_a_place_on(
+        self, spool: Spool, clock: SteppedClock, reopen: Reopen
+    ) -> None:
+        places: dict[str, list[tuple[float, str]]] = {}
+        for number, account in enumerate(("ann", "bob", "ann", "cid", "ann", "bob")):
+            due = float(10 * number)
+            receipt = await spool.begin().commit(replace(envelope(), account=account), PREFIX, due=due)
+            places.setdefault(account, []).append((due, receipt.id))
+        await spool.begin().commit(replace(envelope(), account="eve"), PREFIX, due=5.0, held=True)
+        ann, bob, cid = map(lane_of, ("ann", "bob", "cid"))
+        for is_again in (False, True):
+            each = await reopen() if is_again else spool
+            assert each.lanes(100.0, 10, after=-1, since=-1.0) == (sorted([ann, bob, cid]), None)
+            assert each.lanes(25.0, 10, after=-1, since=-1.0)[0] == sorted([ann, bob])
+            assert each.lanes(100.0, 10, after=-1, since=45.0)[0] == [bob]
+            first, last = each.lanes(100.0, 2, after=-1, since=-1.0)
+            assert (first, last) == (sorted([ann, bob, cid])[:2], sorted([ann, bob, cid])[1])
+            assert each.lanes(100.0, 2, after=last or 0, since=-1.0) == (sorted([ann, bob, cid])[2:], None)
+            assert each.in_lane(ann, 100.0, 10, start=(float("-inf"), "")) == places["ann"]
+            assert each.in_lane(ann, 100.0, 10, start=places["ann"][1]) == places["ann"][1:]
+            assert each.in_lane(ann, 100.0, 1, start=places["ann"][1]) == places["ann"][1:2]
+            assert each.in_lane(ann, 25.0, 10, start=(0.0, "")) == places["ann"][:2]
+            assert each.in_lane(lane_of("eve"), 100.0, 10, start=(0.0, "")) == []
 
     async def test_nothing_is_due_in_an_empty_spool(self, spool: Spool) -> None:
         assert spool.due(float("inf"), 10) == []

@@ -1,8 +1,9 @@
 """Kill a server again and again while mail goes through it, and see that no 250 was a lie (`make crash`).
 
-Eight senders, a next hop that goes up and down, and SIGKILL at random moments: of the whole tree, of the parent alone,
-of one worker alone.  In the end every message that got its 250 has arrived; one that arrived twice was in flight when
-something died.  All chance comes from the seed.
+Eight senders whose messages have one recipient or two, on two routes; a next hop that goes up and down; somebody who
+holds, releases, retries and redirects all that waits; and SIGKILL at random moments: of the whole tree, of the parent
+alone, of one worker alone.  In the end every message that got its 250 has arrived, for each recipient; one that arrived
+twice was in flight when something died.  All chance comes from the seed.
 """
 
 from __future__ import annotations
@@ -36,6 +37,14 @@ from servers import Authority, Gatepost, accepts, free_ports, wait_for  # noqa: 
 
 LOGIN = "tim@example.org"
 KINDS = ("tree", "parent", "worker", "worker")
+# What an operator does meanwhile, to all that waits.  Either route takes everything: no redirect loses anything.
+VERBS = (
+    ("hold", "--all"),
+    ("release", "--all-held"),
+    ("retry", "--all"),
+    ("redirect", "--all", "--to-route", "com"),
+    ("redirect", "--state", "deferred", "--to-route", "net"),
+)
 
 
 @dataclass
@@ -43,23 +52,25 @@ class Report:
     """What came of it.
 
     Attributes:
-        accepted: marks of messages that got their 250.
-        arrivals: when each mark arrived, in order.
-        names: the id under which each was kept.
-        settled: when the log says that a message, by its id, was delivered, and that was written down.
+        accepted: marks of messages that got their 250, each with a recipient: ``mark/recipient``.
+        arrivals: when each of them arrived, in order.
+        names: the id and recipient under which each was kept.
+        settled: when the log says that one, by id and recipient, was delivered, and that was written down.
         deaths: when something was killed (after the first time; before the second all that it had sent was noted by
             the sink), and what.
         downs: when the next hop went down, and took replies along.
         held: messages that were put on hold because they were in flight at several crashes.
+        changed: how often a verb changed something.
     """
 
     accepted: set[str] = field(default_factory=set)
     arrivals: dict[str, list[float]] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    settled: dict[str, list[float]] = field(default_factory=dict)
+    names: dict[str, tuple[str, str]] = field(default_factory=dict)
+    settled: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     deaths: list[tuple[float, float, str]] = field(default_factory=list)
     downs: list[float] = field(default_factory=list)
     held: int = 0
+    changed: int = 0
 
     @property
     def lost(self) -> list[str]:
@@ -91,7 +102,7 @@ class Report:
             f"{len(self.deaths)} kills ({', '.join(f'{number} {kind}' for kind, number in sorted(kinds.items()))}); "
             f"{len(self.accepted)} messages got their 250, {len(self.arrivals)} arrived, {len(self.lost)} lost; "
             f"{len(self.twice)} arrived twice, {len(self.twice_without_need)} of them without need; "
-            f"{self.held} were held after three crashes and released"
+            f"{self.held} were held at the end and released; {self.changed} verbs changed something meanwhile"
         )
 
 
@@ -115,14 +126,20 @@ class Crash:
             folder / "server",
             self.authority,
             top=f"workers = {workers}",
-            routes=f"""\
+            routes="".join(
+                [
+                    f"""\
 [[route]]
-name = "sink"
+name = "{name}"
 transport = "smarthost"
 host = "127.0.0.1"
 port = {self.sink_port}
 tls = "none"
-""",
+{match}
+"""
+                    for name, match in (("com", 'match = { recipient_domains = ["example.com"] }'), ("net", ""))
+                ]
+            ),
             tables="""\
 [queue]
 retry = ["1s"]
@@ -135,6 +152,7 @@ messages_per_minute = 0
         )
         self.secret = self.server.add_account(LOGIN)
         self.senders = senders
+        self.verb: subprocess.Popen[bytes] | None = None
 
     def run(self, kills: int, pause: float, messages: int = 0) -> Report:
         """Kill so often, *pause* seconds apart on average, and until so many messages were accepted."""
@@ -143,6 +161,7 @@ messages_per_minute = 0
             wait_for("the sink", lambda: accepts(self.sink_port))
             self.server.start()
             stack.callback(self._kill_tree)
+            stack.callback(self._end_verb)
             with contextlib.ExitStack() as senders:
                 for number in range(self.senders):
                     name, seed = f"s{number}", self.chance.randrange(1 << 30)
@@ -150,6 +169,7 @@ messages_per_minute = 0
                     senders.enter_context(self._process(name, HERE / "sender.py", *words))
                 is_up = True
                 while len(self.report.deaths) < kills or self._accepted() < messages:
+                    self._begin_verb()
                     time.sleep(self.chance.uniform(0.2, 2 * pause - 0.2))
                     if self.chance.random() < 0.4:
                         is_up = not is_up
@@ -162,6 +182,7 @@ messages_per_minute = 0
                             flush=True,
                         )
             sink.send_signal(signal.SIGUSR2)
+            self._end_verb()
             self._wait_until_empty()
             self._read()
         print()
@@ -204,9 +225,26 @@ messages_per_minute = 0
         self.server.process.wait()
         self._wait_for_sink()
         self.report.deaths.append((began, time.time(), kind))
+        self._end_verb()
         # The log is read for "ready", and must be that of the new one.
         self.server.log.rename(self.server.log.with_name(f"serve-{len(self.report.deaths)}.log"))
         self.server.start()
+
+    def _begin_verb(self) -> None:
+        """Let somebody change what waits, unless the verb before is still at work."""
+        if self.verb is not None and self.verb.poll() is None:
+            return
+        self._end_verb()
+        words = [sys.executable, "-m", "gatepost", "queue", *self.chance.choice(VERBS), "--config", self.server.config]
+        self.verb = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def _end_verb(self) -> None:
+        """Wait for the verb under way: without a server it would keep the next one from starting."""
+        if self.verb is not None:
+            self.report.changed += self.verb.wait(60) == 0
+            self.verb = None
 
     def _kill_tree(self) -> None:
         process = self.server.process
@@ -261,16 +299,16 @@ messages_per_minute = 0
             if not message:
                 self.report.downs.append(float(moment))
                 continue
-            mark, name = message
-            self.report.names[mark] = name
-            self.report.arrivals.setdefault(mark, []).append(float(moment))
+            mark, name, recipient = message
+            self.report.names[f"{mark}/{recipient}"] = name, recipient
+            self.report.arrivals.setdefault(f"{mark}/{recipient}", []).append(float(moment))
         for path in self.server.folder.glob("serve*.log"):
             for line in path.read_bytes().splitlines():
                 # The end of a line may be missing where somebody was killed.
                 if b'"event":"delivered"' in line and line.endswith(b"}"):
                     told = json.loads(line)
                     moment = dt.datetime.fromisoformat(told["time"]).timestamp()
-                    self.report.settled.setdefault(told["message"], []).append(moment)
+                    self.report.settled.setdefault((told["message"], told["recipient"]), []).append(moment)
         trouble = (self.folder / "sink.err").read_text()
         if trouble:
             raise RuntimeError(f"the sink: {trouble}")

@@ -1,4 +1,4 @@
-"""A next hop that goes up and down, and notes each message it took: ``time mark id``, a line for each.
+"""A next hop that goes up and down, and notes each message it took: ``time mark id recipient``, a line for each.
 
 Usage: sink.py PORT.  SIGUSR1 takes it down, with all its connections, and is noted as ``time``; SIGUSR2 brings it up
 again.
@@ -22,6 +22,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, open_ones: set[Connection]) -> None:
         self.buffer = bytearray()
         self.in_data = False
+        self.recipients: list[bytes] = []
         self.open_ones = open_ones
         self.transport: asyncio.Transport
 
@@ -49,7 +50,8 @@ class Connection(asyncio.Protocol):
                 found = _ID.search(content)
                 assert found is not None, "a message arrived without our Received field"
                 # Before the reply: what we said yes to is noted, whatever becomes of us.
-                os.write(1, b"%f %s %s\n" % (time.time(), mark, found[1]))
+                for recipient in self.recipients:
+                    os.write(1, b"%f %s %s %s\n" % (time.time(), mark, found[1], recipient))
                 self.transport.write(b"250 2.0.0 ok\r\n")
                 continue
             end = self.buffer.find(b"\n")
@@ -59,6 +61,12 @@ class Connection(asyncio.Protocol):
             del self.buffer[: end + 1]
             if line.startswith(b"EHLO"):
                 self.transport.write(b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0\r\n")
+            elif line.startswith(b"MAIL"):
+                self.recipients = []
+                self.transport.write(b"250 2.0.0 ok\r\n")
+            elif line.startswith(b"RCPT"):
+                self.recipients.append(line[line.index(b"<") + 1 : line.index(b">")].lower())
+                self.transport.write(b"250 2.0.0 ok\r\n")
             elif line.startswith(b"DATA"):
                 self.in_data = True
                 self.transport.write(b"354 go on\r\n")

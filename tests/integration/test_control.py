@@ -19,6 +19,7 @@ from gatepost.control.client import ask, ask_all
 from gatepost.control.protocol import REQUEST_BYTES, socket_path
 from gatepost.control.server import Control
 from gatepost.errors import ConfigError, Unavailable
+from gatepost.model.priority import Priority
 from gatepost.observe.events import MessageChanged, MessageFinished, RouteChanged
 from gatepost.state.paused_routes import note_paused
 from gatepost.testing import RunningServer
@@ -91,7 +92,7 @@ async def test_a_worker_that_serves_is_healthy_and_one_that_ends_is_not(start: S
 
 async def test_a_worker_without_room_is_not_healthy(start: Start) -> None:
     async with controlled(start) as (server, path):
-        server.worker.spool.adapt(reserve_bytes=1 << 60, inline_bytes=65_536)
+        server.worker.spool.adapt(reserve_bytes=1 << 60, inline_bytes=65_536, priority=lambda _: Priority.NORMAL)
         (row,) = await answer(path, "health")
         assert row["problems"] == ["spool: takes no new mail: the spool's file system has no room beyond the reserve"]
 

@@ -14,7 +14,7 @@ import trustme
 from click.testing import CliRunner
 
 from gatepost.cli.main import gatepost
-from servers import Authority, Gatepost, free_ports
+from servers import Authority, Gatepost, free_ports, wait_for
 
 SECRET = "one long secret, chosen by nobody"
 
@@ -73,6 +73,73 @@ def test_the_queue_is_filtered_and_cut(server: Gatepost) -> None:
     code, text, trouble = run(server, "queue", "list", "--limit", "1")
     assert (code, len(text.splitlines())) == (0, 2)
     assert "more than these 1" in trouble
+
+
+def test_a_message_is_shown_with_its_header_or_raw(server: Gatepost) -> None:
+    _, text, _ = send(server, "--mechanism", "PLAIN", "--json")
+    (name,) = [step["reply"].split()[-1] for step in json.loads(text) if step["step"] == "data"]
+    code, text, _ = run(server, "queue", "show", name)
+    assert code == 0
+    assert "\nSubject: " in text
+    assert "normal" in text
+    shown = json.loads(run(server, "queue", "show", name, "--json")[1])
+    assert shown["header"].startswith("Received: ")
+    assert (shown["priority"], shown["route"]) == ("normal", None)
+    result = CliRunner().invoke(gatepost, ["queue", "show", name, "--raw", "--config", str(server.config)])
+    assert result.stdout_bytes.decode().startswith(shown["header"])
+    assert len(result.stdout_bytes) == shown["size"]
+    code, text, trouble = run(server, "queue", "show", "nothing", "--raw")
+    assert (code, text) == (1, "")
+    assert "is not in the queue" in trouble
+
+
+def test_messages_are_chosen_by_recipient_route_state_and_age(server: Gatepost) -> None:
+    _, text, _ = send(server, "--mechanism", "PLAIN", "--json")
+    (name,) = [step["reply"].split()[-1] for step in json.loads(text) if step["step"] == "data"]
+
+    def listed(*words: str) -> list[str]:
+        code, text, trouble = run(server, "queue", "list", "--json", "--limit", "1000", *words)
+        assert (code, trouble) == (0, "")
+        return [each["id"] for each in json.loads(text)]
+
+    assert name in listed("--recipient", "ann@example.net", "--route", "away", "--newer-than", "1h")
+    assert listed("--recipient", "bob@example.net") == listed("--older-than", "1h") == listed("--state", "held") == []
+    assert run(server, "queue", "hold", name)[0] == 0
+    assert listed("--state", "held") == [name]
+    assert run(server, "queue", "release", "--state", "held")[0] == 0
+    code, _, trouble = run(server, "queue", "list", "--route", "nowhere")
+    assert code == 1
+    assert "nowhere is no route; these are: away" in trouble
+    assert run(server, "queue", "list", "--older-than", "soon")[0] == 2
+
+
+def test_a_message_is_redirected(server: Gatepost) -> None:
+    _, text, _ = send(server, "--mechanism", "PLAIN", "--json")
+    (name,) = [step["reply"].split()[-1] for step in json.loads(text) if step["step"] == "data"]
+    assert run(server, "queue", "hold", name)[0] == 0
+
+    code, text, trouble = run(server, "queue", "redirect", name, "--to", "eve@example.com", "--to-route", "away", "-n")
+    assert (code, text) == (0, f"{name}\n")
+    assert "would be redirected: 1" in trouble
+    assert json.loads(run(server, "queue", "show", name, "--json")[1])["route"] is None
+    words = ("queue", "redirect", name, "--to", "eve@example.com", "--to-route", "away")
+    wait_for("the attempt under way to be over", lambda: run(server, *words)[0] == 0)
+    shown = json.loads(run(server, "queue", "show", name, "--json")[1])
+    assert [each["recipient"] for each in shown["recipients"]] == ["eve@example.com"]
+    assert (shown["route"], shown["held"]) == ("away", True)
+
+    for words, told in (
+        ((), "--to ADDRESS"),
+        (("--to", "nobody"), "--to"),
+        (("--to-route", "nowhere"), "nowhere is no route; these are: away"),
+        (("--to", "a@b.example", "--recipient", "@example.com"), "write name@domain"),
+    ):
+        code, text, trouble = run(server, "queue", "redirect", name, *words)
+        assert (code, text) == (2, "")
+        assert told in trouble
+    code, _, trouble = run(server, "queue", "redirect", name, "--to", "a@b.example", "--recipient", "ann@example.net")
+    assert code == 1
+    assert run(server, "queue", "drop", "--silent", name)[0] == 0
 
 
 def test_what_is_not_in_the_queue_is_told(server: Gatepost) -> None:

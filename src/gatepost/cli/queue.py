@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gatepost.cli.options import config_option, json_option
-from gatepost.cli.output import Told, print_row, print_rows, remark
-from gatepost.cli.queue_change import drop, hold, release, retry
-from gatepost.cli.queue_select import Filters, filter_options, found
+from gatepost.cli.output import Told, print_row, print_rows, printable, remark
+from gatepost.cli.queue_change import drop, hold, redirect, release, retry
+from gatepost.cli.queue_select import Filters, content_of, filter_options, found
 
 if TYPE_CHECKING:
     from gatepost.config.schema import Config
@@ -28,7 +29,7 @@ def queue() -> None:
     """Show and change the mail that waits."""
 
 
-for _verb in (hold, release, retry, drop):
+for _verb in (hold, release, retry, redirect, drop):
     queue.add_command(_verb)
 
 
@@ -50,10 +51,18 @@ def list_entries(config: Config, held: bool | None, limit: int, as_json: bool, *
 
 @queue.command()
 @click.argument("message_id", metavar="ID")
+@click.option("--raw", is_flag=True, help="Print the message itself, as it will be relayed, and nothing else.")
 @config_option
 @json_option
-def show(config: Config, message_id: str, as_json: bool) -> None:
-    """Show one message: its envelope, and how far each recipient is."""
+def show(config: Config, message_id: str, raw: bool, as_json: bool) -> None:
+    """Show one message: its envelope, how far each recipient is, and its header."""
+    if raw:
+        for piece in content_of(config, message_id):
+            sys.stdout.buffer.write(piece)
+        return
+    from gatepost.model.priority import Priority
+    from gatepost.spool.lane import level_of
+
     entry = next(found(config, Filters((message_id,)).selection(None)), None)
     if entry is None:
         raise Told(f"{message_id} is not in the queue; it may be delivered or bounced by now: see the log")
@@ -68,21 +77,27 @@ def show(config: Config, message_id: str, as_json: bool) -> None:
         }
         for each in entry.progress
     ]
+    header = b"".join(content_of(config, message_id, only_header=True)).decode("utf-8", "backslashreplace")
     envelope = entry.envelope
     facts = _row(entry) | {
         "stalled_seconds": round(entry.stalled),
         "account": envelope.account or None,
         "credential": envelope.credential or None,
+        "priority": Priority(level_of(entry.lane)).name.lower(),
+        "route": envelope.route or None,
         "body": envelope.body.value,
         "smtputf8": envelope.smtputf8,
         "sandbox": envelope.sandbox,
     }
     if as_json:
-        print_row(facts | {"recipients": recipients}, as_json=True)
+        print_row(facts | {"recipients": recipients, "header": header}, as_json=True)
         return
     print_row(facts, as_json=False)
     click.echo()
     print_rows(recipients, _RECIPIENT, as_json=False)
+    click.echo()
+    for line in header.rstrip("\r\n").split("\r\n"):
+        click.echo(printable(line))
 
 
 def _row(entry: Entry) -> dict[str, Any]:

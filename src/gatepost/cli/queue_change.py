@@ -1,4 +1,4 @@
-"""``gatepost queue hold | release | retry | drop``: change the mail that waits, with a running server or without."""
+"""``gatepost queue hold | release | retry | redirect | drop``: change the mail that waits, with a server or without."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from gatepost.cli.queue_select import Filters, matching, selection_options
 if TYPE_CHECKING:
     from gatepost.config.schema import Config
 
-__all__ = ["drop", "hold", "release", "retry"]
+__all__ = ["drop", "hold", "redirect", "release", "retry"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_WORDS = {"hold": "held", "release": "released", "retry": "retried", "drop": "dropped"}
+_WORDS = {"hold": "held", "release": "released", "retry": "retried", "redirect": "redirected", "drop": "dropped"}
 _REASONS = {
     "unknown": "is not in the queue, or not any more",
     "held": "is on hold: release it to have it tried",
     "not held": "is not on hold",
-    "in flight": "is being delivered right now; hold it, and drop it when that attempt is over",
+    "in flight": "is being delivered right now; hold it, and try again when that attempt is over",
+    "unchanged": "has no such recipient that is still waiting",
+    "sandbox": "must stay in the sandbox, whatever the routes say",
     "unreadable": "cannot be read, so its sender cannot be told; drop it with --silent",
     "failed": "the spool cannot be read or written now; see the log of the server",
 }
@@ -89,16 +91,71 @@ def drop(config: Config, bounce: bool, dry_run: bool, as_json: bool, **filters: 
     _run(config, "drop", Filters(option="--all-held", **filters), dry_run, as_json, silent=not bounce)
 
 
-def _run(config: Config, change: str, filters: Filters, dry_run: bool, as_json: bool, *, silent: bool = False) -> None:
+@click.command()
+@selection_options("--all", "Every message.")
+@click.option(
+    "--to", metavar="ADDRESS", help="Who gets it instead of those still waiting; instead of --recipient, if given."
+)
+@click.option("--to-route", default="", metavar="NAME", help="The route that it takes, whatever the routes match.")
+@_change
+def redirect(config: Config, to: str | None, to_route: str, dry_run: bool, as_json: bool, **filters: Any) -> None:
+    """Send messages to another recipient, or by another route, at once unless they are on hold.
+
+    Recipients who have it already are not touched.  A message that is being delivered right now is left alone.  A route
+    holds for the message as long as there is one of that name.
+    """
+    _run(
+        config,
+        "redirect",
+        Filters(option="--all", **filters),
+        dry_run,
+        as_json,
+        where=_where(config, to, to_route, filters),
+    )
+
+
+def _where(config: Config, to: str | None, to_route: str, filters: dict[str, Any]) -> dict[str, str]:
+    """Return where messages go instead, as workers are told."""
+    from gatepost.errors import Malformed
+    from gatepost.model.address import parse_mailbox
+
+    if not to and not to_route:
+        raise click.UsageError("Say where to: --to ADDRESS, --to-route NAME, or both.")
+    names = [each.name for each in config.route]
+    if to_route and to_route not in names:
+        raise click.BadParameter(f"{to_route} is no route; these are: {', '.join(names)}", param_hint="--to-route")
+    where = {"route": to_route}
+    recipient = filters["recipient"]
+    for option, key, address in (("--to", "to", to), ("--recipient", "recipient", recipient if to else None)):
+        if address is None:
+            continue
+        try:
+            parse_mailbox(address)
+        except Malformed as error:
+            raise click.BadParameter(f"{error}; write name@domain", param_hint=option) from None
+        where[key] = address
+    return where
+
+
+def _run(
+    config: Config,
+    change: str,
+    filters: Filters,
+    dry_run: bool,
+    as_json: bool,
+    *,
+    silent: bool = False,
+    where: dict[str, str] | None = None,
+) -> None:
     if filters.is_empty:
-        raise click.UsageError(f"Name at least one message, or use {filters.option}, --from, --to-domain or --account.")
-    held = {"hold": False, "release": True, "retry": False, "drop": None}[change]
+        raise click.UsageError(f"Name at least one message, or use {filters.option}, --from, --recipient or --account.")
+    held = {"hold": False, "release": True, "retry": False}.get(change)
     check_state_dir(config.state_dir)
     wanted = matching(config, filters, held)
     if dry_run:
         rows = [{"id": each, "outcome": "matches"} for each in wanted]
     else:
-        rows = list(_apply(config, change, wanted, silent))
+        rows = list(_apply(config, wanted, {"change": change, "silent": silent, **(where or {})}))
     done = [row for row in rows if row["outcome"] in ("done", "matches")]
     if as_json:
         print_rows(rows, ("id", "outcome"), as_json=True)
@@ -113,22 +170,22 @@ def _run(config: Config, change: str, filters: Filters, dry_run: bool, as_json: 
     raise SystemExit(0 if done and is_good else 1)
 
 
-def _apply(config: Config, change: str, wanted: Iterator[str], silent: bool) -> Iterator[dict[str, str]]:
+def _apply(config: Config, wanted: Iterator[str], order: dict[str, Any]) -> Iterator[dict[str, str]]:
     if not is_running(config.state_dir):
         for module in _NEEDED_OFFLINE:
             importlib.import_module(module)
         act_as_owner(config.state_dir)
     lock = lock_if_stopped(config.state_dir)
     if lock is None:
-        yield from _by_workers(config, change, wanted, silent)
+        yield from _by_workers(config, wanted, order)
         return
     try:
-        yield from asyncio.run(_by_files(config, change, list(wanted), silent))
+        yield from asyncio.run(_by_files(config, list(wanted), order))
     finally:
         lock.release()
 
 
-def _by_workers(config: Config, change: str, wanted: Iterator[str], silent: bool) -> Iterator[dict[str, str]]:
+def _by_workers(config: Config, wanted: Iterator[str], order: dict[str, Any]) -> Iterator[dict[str, str]]:
     """Hand them to the workers, some at a time; each of them knows only its own."""
     from gatepost.control.protocol import IDS_LIMIT
     from gatepost.errors import Unavailable
@@ -136,7 +193,7 @@ def _by_workers(config: Config, change: str, wanted: Iterator[str], silent: bool
 
     silence: dict[int, str] = {}
     while batch := list(islice(wanted, IDS_LIMIT)):
-        request = {"verb": "queue", "change": change, "ids": [*filter(is_message_id, batch)], "silent": silent}
+        request = order | {"verb": "queue", "ids": [*filter(is_message_id, batch)]}
         outcomes = dict.fromkeys(batch, "unknown")
         try:
             answers = ask_workers(config, request, changes=True)
@@ -154,26 +211,31 @@ def _by_workers(config: Config, change: str, wanted: Iterator[str], silent: bool
         remark(f"{trouble}; what it has was not changed")
 
 
-async def _by_files(config: Config, change: str, wanted: Sequence[str], silent: bool) -> list[dict[str, str]]:
+async def _by_files(config: Config, wanted: Sequence[str], order: dict[str, Any]) -> list[dict[str, str]]:
     """Open one spool after the other, as a server would."""
     from gatepost.app import RealClock
     from gatepost.model.envelope import MessageId
     from gatepost.queue.control import Change, Outcome, QueueControl
+    from gatepost.queue.redirect import redirect_of
+    from gatepost.queue_parts import queue_rules
     from gatepost.spool.layout import folders
     from gatepost.spool.message_id import is_message_id
     from gatepost.spool.sqlite import SqliteSpool
 
     clock = RealClock()
+    rules = queue_rules(config)
     outcomes = dict.fromkeys(map(MessageId, wanted), Outcome.UNKNOWN)
     for folder in folders(config.spool_dir):
         missing = [name for name, outcome in outcomes.items() if outcome is Outcome.UNKNOWN]
         if not missing:
             break
-        spool = SqliteSpool(folder, clock=clock, inline_bytes=config.spool.inline_bytes)
+        spool = SqliteSpool(folder, clock=clock, inline_bytes=config.spool.inline_bytes, priority=rules.priority)
         control = QueueControl(spool, None, hostname=config.hostname, clock=clock, emit=lambda _event: None)
         try:
             for name in filter(is_message_id, missing):
-                outcomes[name] = await control.apply(Change(change), name, silent=silent)
+                outcomes[name] = await control.apply(
+                    Change(order["change"]), name, silent=order["silent"], redirect=redirect_of(order)
+                )
         finally:
             await spool.close()
     return [{"id": name, "outcome": outcome.value} for name, outcome in outcomes.items()]

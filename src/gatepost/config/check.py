@@ -11,6 +11,7 @@ from pathlib import Path
 from gatepost.config.certificate import Certificate, Flaw, check_pair
 from gatepost.config.check_mechanisms import check_client_certificates, check_mechanisms
 from gatepost.config.check_oauth import check_issuers
+from gatepost.config.check_queue import check_queue
 from gatepost.config.check_routes import USUAL_TLS, check_routes
 from gatepost.config.check_stores import check_stores
 from gatepost.config.locate import Key
@@ -49,7 +50,7 @@ Look = Callable[[Config, Findings], None]
 def check(config: Config, now: dt.datetime | None = None) -> Findings:
     """Look at *config* as a whole, and at the files it names."""
     findings = Findings(config)
-    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, _queue, check_routes):
+    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, check_routes, check_queue):
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)
@@ -165,15 +166,6 @@ def _limits(config: Config, findings: Findings) -> None:
         findings.odd(("limits", "header_bytes"), "is above limits.message_bytes and has no effect")
     if "line_bytes" in limits.model_fields_set and limits.line_bytes > limits.message_bytes:
         findings.odd(("limits", "line_bytes"), "is above limits.message_bytes and has no effect")
-
-
-def _queue(config: Config, findings: Findings) -> None:
-    queue = config.queue
-    if "delay_notice" in queue.model_fields_set and queue.delay_notice >= queue.give_up_after:
-        findings.wrong(
-            ("queue", "delay_notice"),
-            'has no effect, for mail is given up before (queue.give_up_after); write a shorter time, or "0s"',
-        )
 
 
 def _own_certificate(route: HostRoute, key: Key, findings: Findings, now: dt.datetime) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from gatepost.config.queue import Waits, no_storm, some_time
 from gatepost.config.route_match import Match
 from gatepost.config.route_source import SourceAddresses
 from gatepost.config.values import (
@@ -35,6 +36,20 @@ class _Route(Table):
         description="Which mail it takes; the first route that matches wins.  Each list that is given must match; "
         "without any list it takes all mail.",
     )
+    retry: Waits | None = Field(
+        default=None,
+        min_length=1,
+        description="Wait after each failed attempt on it; as queue.retry says, if not given.",
+        examples=[["5m", "30m", "2h"]],
+    )
+    give_up_after: Duration | None = Field(
+        default=None,
+        description="Age at which its mail is bounced; as queue.give_up_after says, if not given.",
+        examples=["2d"],
+    )
+
+    _no_storm = field_validator("retry")(no_storm)
+    _some_time = field_validator("give_up_after")(some_time)
 
 
 class HostRoute(_Route):
@@ -108,7 +123,9 @@ class HostRoute(_Route):
         "Any if not given.",
         examples=[["192.0.2.25", "2001:db8::25"]],
     )
-    connections: Whole = Field(default=20, ge=1, le=1000, description="Connections to the next hop at once.")
+    connections: Whole = Field(
+        default=20, ge=1, le=1000, description="Connections to the next hop at once, over all workers."
+    )
     idle: Duration = Field(default=timedelta(seconds=15), description="How long an unused connection is kept.")
 
     @field_validator("password_file", "token", "token_file")

@@ -18,6 +18,7 @@ from gatepost.config.listeners import Listener, Mechanism, check_distinct
 from gatepost.config.locate import Source
 from gatepost.config.oauth import Issuer, OAuth
 from gatepost.config.postgres import PostgresStore
+from gatepost.config.queue import Queue, QueueRule
 from gatepost.config.route_match import Match
 from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, Route, SandboxRoute, SmarthostRoute
 from gatepost.config.stores import HttpStore, PasswdFileStore, SqliteStore, StaticStore, Store
@@ -31,7 +32,6 @@ from gatepost.config.values import (
     Size,
     Table,
     Whole,
-    wrong,
 )
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "PasswdFileStore",
     "Policy",
     "Queue",
+    "QueueRule",
     "Route",
     "SandboxRoute",
     "SmarthostRoute",
@@ -151,36 +152,6 @@ class Policy(Table):
     null_sender: Literal["deny", "allow"] = Field(
         default="deny", description="Whether logins may use the null reverse-path, unless an account says otherwise."
     )
-
-
-class Queue(Table):
-    """When mail is tried again, and for how long."""
-
-    retry: tuple[Duration, ...] = Field(
-        default=tuple(timedelta(minutes=number) for number in (1, 5, 15, 30, 60, 120, 240)),
-        min_length=1,
-        description="Wait after each failed attempt; the last one holds for all that follow.",
-    )
-    give_up_after: Duration = Field(
-        default=timedelta(days=5),
-        description="Age at which mail is bounced; time in which only a route failed is not counted.",
-    )
-    delay_notice: Duration = Field(
-        default=timedelta(hours=4),
-        description="Age at which a sender hears, once, that mail still waits, unless the client wanted no such "
-        'notice; "0s": never.',
-    )
-    attempts_at_once: Whole = Field(default=100, ge=1, le=10_000, description="Deliveries at once, over all routes.")
-    attempts_per_route: Whole = Field(
-        default=20, ge=1, le=10_000, description="Deliveries at once on one route: a slow one must not hold up others."
-    )
-
-    @field_validator("retry")
-    @classmethod
-    def _no_storm(cls, value: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
-        if min(value) < timedelta(seconds=1):
-            raise wrong("holds a wait shorter than a second; write longer ones")
-        return value
 
 
 class Idempotence(Table):

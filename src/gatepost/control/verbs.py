@@ -16,6 +16,7 @@ from gatepost.model.envelope import MessageId
 from gatepost.observe.events import RouteChanged
 from gatepost.queue.control import Change, Outcome, QueueControl
 from gatepost.queue.health import Health
+from gatepost.queue.redirect import Redirect, redirect_of
 from gatepost.relay.failover import Failover
 from gatepost.spool.message_id import is_message_id
 from gatepost.state.paused_routes import read_paused
@@ -163,7 +164,8 @@ async def _queue(context: Context, request: Mapping[str, Any]) -> list[dict[str,
     try:
         change = Change(request.get("change"))
     except ValueError:
-        raise Malformed("change is hold, release, retry or drop") from None
+        raise Malformed("change is hold, release, retry, redirect or drop") from None
+    redirect = _redirect(request, worker) if change is Change.REDIRECT else None
     if not isinstance(ids, list) or len(ids) > IDS_LIMIT or not isinstance(silent, bool):
         raise Malformed(f"queue wants up to {IDS_LIMIT} ids, and silent as a flag")
     if not all(isinstance(each, str) and is_message_id(each) for each in ids):
@@ -177,7 +179,7 @@ async def _queue(context: Context, request: Mapping[str, Any]) -> list[dict[str,
 
     async def apply(message_id: MessageId) -> Outcome:
         for control in controls:
-            outcome = await control.apply(change, message_id, silent=silent)
+            outcome = await control.apply(change, message_id, silent=silent, redirect=redirect)
             if outcome is not Outcome.UNKNOWN:
                 return outcome
         return Outcome.UNKNOWN
@@ -187,6 +189,15 @@ async def _queue(context: Context, request: Mapping[str, Any]) -> list[dict[str,
     names = [MessageId(each) for each in dict.fromkeys(ids)]
     outcomes = await asyncio.shield(asyncio.gather(*[apply(each) for each in names]))
     return [{"id": each, "outcome": outcome.value} for each, outcome in zip(names, outcomes, strict=True)]
+
+
+def _redirect(request: Mapping[str, Any], worker: Worker) -> Redirect:
+    redirect = redirect_of(request)
+    if redirect is None:
+        raise Malformed("redirect wants to or route")
+    if redirect.route and redirect.route not in {each.name for each in worker.config.route}:
+        raise Malformed("no such route")
+    return redirect
 
 
 async def _routes(context: Context, request: Mapping[str, Any]) -> list[dict[str, Any]]:

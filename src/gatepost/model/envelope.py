@@ -77,6 +77,7 @@ class Envelope:
         envid: from ENVID= on MAIL, xtext as it came; empty when not given.
         fields: values of header fields that a route asks for, by name in lower case; they are read from the content
             when they are needed, and not written down.
+        route: name of the route that an operator chose for it; empty for what the configuration says.
     """
 
     reverse_path: Mailbox | None
@@ -92,6 +93,7 @@ class Envelope:
     envid: str = ""
     label: str = ""
     fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    route: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from typing import Final
 
 from gatepost.errors import Malformed
 
-__all__ = ["EMBEDDED", "decode_xtext", "orcpt_in_ascii", "original_recipient"]
+__all__ = ["EMBEDDED", "decode_xtext", "encode_xtext", "orcpt_in_ascii", "original_recipient"]
 
 # RFC 6533 §3: an address of type utf-8 may have \x{...} for what is beyond ASCII, or may not stand in a parameter.
 EMBEDDED: Final = re.compile(r"\\x\{(10[0-9A-F]{4}|[1-9A-F][0-9A-F]{1,4})\}")
 
 _XTEXT: Final = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
 _HEX: Final = re.compile(r"\+([0-9A-F]{2})")
+_NOT_XCHAR: Final = re.compile(r"[^\x21-\x2a\x2c-\x3c\x3e-\x7e]")
 _BEYOND_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 
 
@@ -26,6 +27,11 @@ def decode_xtext(text: str) -> str:
     if _XTEXT.fullmatch(text) is None:
         raise Malformed("bad xtext", enhanced="5.5.4", text="Bad value of a parameter")
     return _HEX.sub(_character, text)
+
+
+def encode_xtext(text: str) -> str:
+    """Encode ASCII as xtext (RFC 3461 §4)."""
+    return _NOT_XCHAR.sub(lambda match: f"+{ord(match[0]):02X}", text)
 
 
 def original_recipient(orcpt: str) -> str:

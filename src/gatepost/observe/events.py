@@ -15,7 +15,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── RoutePaused, RouteResumed, HostRested, HostRestored
     ├── SpoolTroubled, MessageHeld, StateTroubled
     ├── StoreAmbiguous, StoreAway, StoreBack, StoreOutdated, IssuerAway, IssuerBack
-    ├── MessageChanged, MessageDropped, RouteChanged
+    ├── MessageChanged, MessageDropped, MessageRedirected, RouteChanged
     └── AuditTroubled, AuditResumed
 """
 
@@ -54,6 +54,7 @@ from gatepost.observe.queue_events import (
     MessageDropped,
     MessageFinished,
     MessageHeld,
+    MessageRedirected,
     NoticeQueued,
     OwnerWarned,
     RecipientDeferred,
@@ -92,6 +93,7 @@ __all__ = [
     "MessageDropped",
     "MessageFinished",
     "MessageHeld",
+    "MessageRedirected",
     "MessageRefused",
     "MessageRepeated",
     "NoticeQueued",

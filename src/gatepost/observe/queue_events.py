@@ -16,6 +16,7 @@ __all__ = [
     "MessageDropped",
     "MessageFinished",
     "MessageHeld",
+    "MessageRedirected",
     "NoticeQueued",
     "OwnerWarned",
     "RecipientDeferred",
@@ -198,6 +199,19 @@ class MessageChanged(Event):
     audited: ClassVar[bool] = True
     message: str
     change: str
+
+
+@value(frozen=True, slots=True)
+class MessageRedirected(Event):
+    """Somebody sent a message elsewhere: *to* somebody else, instead of *recipient* or all, or by another *route*."""
+
+    name: ClassVar[str] = "message redirected by hand"
+    level: ClassVar[Level] = "warning"
+    audited: ClassVar[bool] = True
+    message: str
+    to: str
+    route: str
+    instead_of: str
 
 
 @value(frozen=True, slots=True)

@@ -6,6 +6,7 @@ twice.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Container, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ __all__ = ["Attempt", "Outcome", "Unreached"]
 _log = logging.getLogger("gatepost.queue")
 
 _UNREADABLE = RemoteReply.ours(451, "4.3.0", "The message cannot be read from the spool now")
+_TOO_SLOW = RemoteReply.ours(451, "4.4.2", "The attempt took too long and was given up")
 _OUR_BUG = RemoteReply.ours(451, "4.3.0", "Internal error while delivering")
 
 _NO_ROOM = "there is no room for the notice of a delay"
@@ -78,9 +80,13 @@ class Attempt:
         spool: where the content lies.
         bouncer: who writes notifications.
         clock: what time it is.
+
+    Attributes:
+        seconds: how long a transport may take, whatever it waits for.
     """
 
-    def __init__(self, spool: Spool, bouncer: Bouncer, clock: Clock) -> None:
+    def __init__(self, spool: Spool, bouncer: Bouncer, clock: Clock, seconds: float) -> None:
+        self.seconds = seconds
         self._spool = spool
         self._bouncer = bouncer
         self._clock = clock
@@ -115,7 +121,7 @@ class Attempt:
         undrafted = spool_trouble = ""
         try:
             async with self._spool.content(entry) as content:
-                answer = tuple(await transport.deliver(Delivery(entry.id, envelope, recipients, content)))
+                answer = await self._deliver(transport, Delivery(entry.id, envelope, recipients, content))
                 if len(answer) != len(recipients):
                     raise Misuse(f"{transport.name} gave {len(answer)} results for {len(recipients)} recipients")
                 given = answer
@@ -168,6 +174,17 @@ class Attempt:
         except SpoolUnavailable:
             return True  # that shows where it matters
         return True
+
+    async def _deliver(self, transport: Transport, delivery: Delivery) -> tuple[Result, ...]:
+        timeout = asyncio.timeout(self.seconds)
+        try:
+            async with timeout:
+                return tuple(await transport.deliver(delivery))
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            # It may have been taken: nobody knows how far it came.
+            return (Deferred(_TOO_SLOW, "", Cause.NEXT_HOP, is_doubtful=True),) * len(delivery.recipients)
 
 
 def _has_failed(results: tuple[Result, ...]) -> bool:

@@ -1,103 +1,29 @@
-"""Look at the queue and change it by hand: which messages wait; hold, release, retry and drop them.
+"""Change the queue by hand: hold, release, retry, redirect and drop messages.
 
-Looking needs no running server, only a spool to read.  Changing goes to whoever owns the spool: a worker, with the
-scheduler that delivers from it, or the command line, which has locked the spool and has no scheduler.
+That is for whoever owns the spool: a worker, with the scheduler that delivers from it, or the command line, which has
+locked the spool and has no scheduler.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.clock import Clock
 from gatepost.model.delivery import Failed, RemoteReply
 from gatepost.model.envelope import MessageId
-from gatepost.model.identity import SenderPattern
-from gatepost.observe.events import Event, MessageChanged, MessageDropped
+from gatepost.observe.events import Event, MessageChanged, MessageDropped, MessageRedirected
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.notices import notices
+from gatepost.queue.redirect import Redirect, redirected
 from gatepost.queue.scheduler import Scheduler
 from gatepost.spool.spool import Draft, Entry, Progress, Spool, Status
 
-__all__ = ["Change", "Listing", "Outcome", "QueueControl", "Selection", "find"]
+__all__ = ["Change", "Outcome", "QueueControl"]
 
-_PAGE = 500
 # RFC 3463 §3.8: X.7.0, a matter of policy that has no word of its own.
 _DROPPED = RemoteReply.ours(550, "5.7.0", "The message was removed from the queue by the operator of this server")
-
-
-class Listing(Protocol):
-    """A spool to look at."""
-
-    def entry(self, message_id: MessageId) -> Entry | None:
-        """Read one entry; None if it is not there (any more)."""
-        ...
-
-    def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
-        """List entries in the order of acceptance, a page at a time."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which messages are meant; every condition that is given must hold.
-
-    Args:
-        sender: a pattern of the reverse-path.
-        is_null_sender: only those with the null reverse-path.
-        domain: domain in A-labels of a recipient that still waits.
-        account: login of who submitted it.
-        held: only those on hold, or only those that are not.
-        ids: only these; all, if there are none.
-    """
-
-    sender: SenderPattern | None = None
-    is_null_sender: bool = False
-    domain: str | None = None
-    account: str | None = None
-    held: bool | None = None
-    ids: tuple[MessageId, ...] = ()
-
-    def matches(self, entry: Entry) -> bool:
-        """Tell whether *entry* is meant."""
-        envelope = entry.envelope
-        sender = envelope.reverse_path
-        if self.is_null_sender and sender is not None:
-            return False
-        if self.sender is not None and (sender is None or not self.sender.matches(sender)):
-            return False
-        if self.account is not None and self.account != envelope.account:
-            return False
-        if self.held is not None and self.held != entry.is_held:
-            return False
-        if self.ids and entry.id not in self.ids:
-            return False
-        return self.domain is None or any(
-            each.status is Status.PENDING and each.recipient.mailbox.ascii_domain == self.domain
-            for each in entry.progress
-        )
-
-
-def find(reader: Listing, selection: Selection | None = None) -> Iterator[Entry]:
-    """Go through the messages that are meant, the oldest first.
-
-    It reads short pages: a long read would hold up the server's housekeeping.
-    """
-    if selection is not None and selection.ids:
-        for message_id in sorted(set(selection.ids)):
-            one = reader.entry(message_id)
-            if one is not None and selection.matches(one):
-                yield one
-        return
-    after: MessageId | None = None
-    while page := reader.list(after=after, limit=_PAGE):
-        for entry in page:
-            if selection is None or selection.matches(entry):
-                yield entry
-        after = page[-1].id
 
 
 class Change(enum.Enum):
@@ -106,6 +32,7 @@ class Change(enum.Enum):
     HOLD = "hold"
     RELEASE = "release"
     RETRY = "retry"
+    REDIRECT = "redirect"
     DROP = "drop"
 
 
@@ -117,6 +44,8 @@ class Outcome(enum.Enum):
     HELD = "held"  # it is on hold: already, or so that it cannot be tried
     NOT_HELD = "not held"  # there is nothing to release
     IN_FLIGHT = "in flight"  # it is being delivered right now
+    UNCHANGED = "unchanged"  # no recipient that is meant still waits
+    SANDBOX = "sandbox"  # it must not leave the sandbox
     UNREADABLE = "unreadable"  # what lies in the spool cannot be understood
     FAILED = "failed"  # the spool cannot be written or read
 
@@ -141,13 +70,16 @@ class QueueControl:
         self._clock = clock
         self._emit = emit
 
-    async def apply(self, change: Change, message_id: MessageId, *, silent: bool = False) -> Outcome:
+    async def apply(
+        self, change: Change, message_id: MessageId, *, silent: bool = False, redirect: Redirect | None = None
+    ) -> Outcome:
         """Do it to one message.
 
         Args:
             change: what.
             message_id: to which.
             silent: drop it without telling its sender.
+            redirect: where it is to go instead, if that is the change.
         """
         try:
             match change:
@@ -157,8 +89,10 @@ class QueueControl:
                     return await self._release(message_id)
                 case Change.RETRY:
                     return await self._retry(message_id)
+                case Change.REDIRECT:
+                    return await self._apart(message_id, lambda: self._redirect(message_id, redirect or Redirect()))
                 case Change.DROP:
-                    return await self._drop(message_id, silent=silent)
+                    return await self._apart(message_id, lambda: self._remove(message_id, silent=silent))
         except SpoolUnavailable:
             return Outcome.FAILED
 
@@ -208,19 +142,31 @@ class QueueControl:
             self._scheduler.wake(message_id)
         return is_there
 
-    async def _drop(self, message_id: MessageId, *, silent: bool) -> Outcome:
-        """Remove it, and tell its sender of every recipient that waits; never while an attempt may still deliver it."""
+    async def _apart(self, message_id: MessageId, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Do something to a message while nothing of it begins; never while an attempt may still deliver it."""
         scheduler = self._scheduler
         if scheduler is None:
-            return await self._remove(message_id, silent=silent)
+            return await work()
         if message_id in scheduler.flights or message_id in scheduler.barred:
             return Outcome.IN_FLIGHT
         scheduler.barred.add(message_id)
         try:
-            return await self._remove(message_id, silent=silent)
+            return await work()
         finally:
             scheduler.barred.discard(message_id)
             scheduler.wake(message_id)
+
+    async def _redirect(self, message_id: MessageId, redirect: Redirect) -> Outcome:
+        entry = self._spool.entry(message_id)
+        if entry is None:
+            return Outcome.UNKNOWN
+        if entry.envelope.sandbox and redirect.route:
+            return Outcome.SANDBOX
+        now = self._clock.now()
+        if not await self._spool.rewrite(message_id, lambda entry: redirected(entry, redirect, now)):
+            return Outcome.UNCHANGED
+        self._emit(MessageRedirected(message_id, str(redirect.to or ""), redirect.route, str(redirect.recipient or "")))
+        return Outcome.DONE
 
     async def _remove(self, message_id: MessageId, *, silent: bool) -> Outcome:
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from gatepost.model.delivery import Cause, Deferred, Delivered, Discarded, Failed, Result
-from gatepost.model.envelope import MessageId
+from gatepost.model.envelope import Envelope, MessageId, Recipient
 from gatepost.queue.grouping import is_left_over
 from gatepost.queue.health import Health
 from gatepost.queue.notices import wants_delay
@@ -70,11 +70,15 @@ class Flight:
             index for index in indices if not progress[index].is_delay_told and wants_delay(progress[index].recipient)
         ]
 
-    def ready(self, schedule: Schedule, now: float) -> list[int]:
+    def ready(self, schedule_of: Callable[[Envelope, Recipient], Schedule], now: float) -> list[int]:
         """Return the places of recipients whose time has come.
 
         A message has one due time, each recipient its own wait.  If the message is due and nobody's wait is over,
         somebody has set that time by hand, and everybody is meant.
+
+        Args:
+            schedule_of: finds the schedule of a recipient.
+            now: what time it is.
         """
         pending = [
             index
@@ -83,11 +87,12 @@ class Flight:
         ]
         if len(pending) == 1 and not self.running:
             return pending
-        ready = [
-            index
-            for index in pending
-            if schedule.next_try(self.id, self.entry.progress[index].attempts, self.entry.progress[index].at) <= now
-        ]
+        entry, ready = self.entry, []
+        for index in pending:
+            each = entry.progress[index]
+            schedule = schedule_of(entry.envelope, each.recipient)
+            if schedule.next_try(entry.id, each.attempts, each.at) <= now:
+                ready.append(index)
         return ready if ready or self.running else pending
 
     def progressed(
@@ -144,4 +149,5 @@ class Flight:
             settlement.stalled,
             before.is_held,
             settlement.progress,
+            lane=before.lane,
         )

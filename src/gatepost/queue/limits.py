@@ -1,8 +1,9 @@
 """How many attempts run at once on each route, and which messages wait behind them.
 
-A message that cannot start is not kept in memory: a gate holds the ids of the next few, and beyond them only the
-place in the spool's order from where to read on.  So a route with a million waiting messages costs as much as one
-with a hundred, and other routes do not notice.
+A message that cannot start is not kept in memory: a gate holds the ids of the next few, and beyond them only, for each
+lane, the place in the spool's order from where to read on.  So a route with a million waiting messages costs as much as
+one with a hundred, and other routes do not notice.  The lanes take turns, so that nobody waits behind all mail of
+another account.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from gatepost.model.envelope import MessageId
 from gatepost.observe.events import Event
 from gatepost.queue.grouping import NO_ROUTE
 from gatepost.queue.health import Health
+from gatepost.queue.rota import Rota
 
-__all__ = ["Gate", "Gates", "Limits", "Place"]
+__all__ = ["Gate", "Gates", "Limits", "Line", "Place"]
 
 Place = tuple[float, str]
 """A place in the order in which the spool lists what is due: due time and id."""
 
 _WAITING_LIMIT = 100
+_FEW = 10
+# As many lanes as may wait at one gate; a message of another is found at a later sweep.
+_LINES_LIMIT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +36,32 @@ class Limits:
         attempts: deliveries over all routes; more than *per_route*, or one slow route holds up the others.
         per_route: deliveries on one route.
         recipients: recipients of one delivery.
+        seconds: how long one delivery may take.
     """
 
     attempts: int = 100
     per_route: int = 20
     recipients: int = 100
+    seconds: float = 3600.0
 
     def __post_init__(self) -> None:
-        if min(self.attempts, self.per_route, self.recipients) < 1:
-            raise ValueError("a limit is at least one")
+        if min(self.attempts, self.per_route, self.recipients) < 1 or self.seconds <= 0:
+            raise ValueError("a limit is at least one, and a time more than nothing")
+
+
+class Line:
+    """Who waits at a gate of one lane.
+
+    Attributes:
+        names: the next messages, oldest first.
+        behind: where the spool holds the first of those that are not in *names*; None if there are none.
+    """
+
+    __slots__ = ("behind", "names")
+
+    def __init__(self) -> None:
+        self.names: dict[MessageId, None] = {}
+        self.behind: Place | None = None
 
 
 class Gate:
@@ -48,16 +70,15 @@ class Gate:
     Attributes:
         limit: how many attempts at once.
         running: attempts under way.
-        waiting: the next messages, oldest first.
-        behind: where the spool holds the first of those that are not in *waiting*; None if there are none.
+        lines: who waits, by lane.
     """
 
     def __init__(self, limit: int, health: Health) -> None:
         self.health = health
         self.running = 0
-        self.waiting: dict[MessageId, None] = {}
-        self.behind: Place | None = None
+        self.lines: Rota[Line] = Rota()
         self.limit = limit
+        self._names = 0
 
     def admits(self, now: float) -> bool:
         """Tell whether one more attempt may start."""
@@ -73,30 +94,50 @@ class Gate:
         self.running -= 1
         self.health.end(began)
 
-    def hold(self, message_id: MessageId, place: Place) -> None:
-        """Remember that a message waits here."""
-        if message_id in self.waiting:
-            return
-        if self.behind is None and self.health.is_open and len(self.waiting) < _WAITING_LIMIT:
-            self.waiting[message_id] = None
-        elif self.behind is None or place < self.behind:
-            self.behind = place
+    def hold(self, message_id: MessageId, lane: int, place: Place) -> bool:
+        """Remember that a message waits here; tell whether there was room to."""
+        line = self.lines.get(lane)
+        if line is None:
+            if len(self.lines) >= _LINES_LIMIT:
+                return False
+            line = Line()
+            self.lines.put(lane, line)
+        if message_id in line.names:
+            return True
+        if line.behind is None and self.health.is_open and self._names < _WAITING_LIMIT:
+            line.names[message_id] = None
+            self._names += 1
+        elif line.behind is None or place < line.behind:
+            line.behind = place
+        return True
 
-    def wants_more(self, now: float) -> bool:
-        """Tell whether messages were left behind that may start now."""
-        return self.behind is not None and not self.waiting and self.admits(now)
+    def take(self, read: Callable[[int, Place, int], list[Place]]) -> MessageId | None:
+        """Let go of the message whose turn it is.
 
-    def pick_up(self) -> Place:
-        """Return where messages were left behind, and forget it."""
-        assert self.behind is not None
-        place, self.behind = self.behind, None
-        return place
+        Args:
+            read: reads the places of a lane that are due, from one on, so many at most.
 
-    def take(self) -> MessageId:
-        """Return the message that has waited longest, and let go of it."""
-        message_id = next(iter(self.waiting))
-        del self.waiting[message_id]
+        Returns:
+            It; None if those that were left behind are not there any more.
+        """
+        lane, line = self.lines.turn()
+        if not line.names and line.behind is not None:
+            places = read(lane, line.behind, _FEW + 1)
+            line.behind = places.pop() if len(places) > _FEW else None
+            line.names = dict.fromkeys([MessageId(name) for _, name in places])
+            self._names += len(places)
+        message_id = next(iter(line.names), None)
+        if message_id is not None:
+            del line.names[message_id]
+            self._names -= 1
+        if not line.names and line.behind is None:
+            self.lines.discard(lane)
         return message_id
+
+    def forget(self) -> None:
+        """Let go of all: everything is looked at again."""
+        self.lines.clear()
+        self._names = 0
 
 
 class Gates(dict[str, Gate]):

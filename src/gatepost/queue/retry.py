@@ -6,13 +6,22 @@ import math
 import zlib
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol, Self
 
-from gatepost.model.envelope import MessageId
+from gatepost.model.envelope import Envelope, MessageId
 
-__all__ = ["Schedule"]
+__all__ = ["Schedule", "Schedules"]
 
 # Part of a wait that is added by chance, so that what failed together does not come back together.
 _JITTER = 0.1
+
+
+class Schedules(Protocol):
+    """Who knows which schedule holds."""
+
+    def of(self, envelope: Envelope, route: str, /) -> Schedule:
+        """Return that of a message on a route."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,10 @@ class Schedule:
         object.__setattr__(self, "_patience", self.give_up_after.total_seconds())
         silence = math.inf if self.delay_notice is None else self.delay_notice.total_seconds()
         object.__setattr__(self, "_silence", silence)
+
+    def of(self, _envelope: Envelope, _route: str) -> Self:
+        """Return itself: it holds for all mail."""
+        return self
 
     def next_try(self, message_id: MessageId, attempts: int, at: float) -> float:
         """Return when a recipient that was tried *attempts* times, last at *at*, is tried again; at once if never.

@@ -1,8 +1,8 @@
 """What is due: claim it, try it, write down what happened, sleep until the next.
 
-A new message is tried at once, by `wake`; everything else is found in the spool, in the order in which it is due.
-Nothing is kept in memory but what is under way and a few ids a route: `_frontier` is the place up to which the spool
-was read, and whatever is due before it is under way, or waits at a gate (`limits.Gate`), or is found at the next sweep.
+A new message is tried at once, by `wake`; everything else is found in the spool (`reading`).  Nothing is kept in memory
+but what is under way, a few ids a route, and a place for each lane: whatever is due is under way, or waits at a gate
+(`limits.Gate`), or was not read yet, or is found at the next sweep.
 
 Promises: at least once, and once unless we die between a next hop's yes and the spool's commit.  A recipient ends
 delivered, or failed, or stays pending; what its sender is told of that stands in the same transaction.
@@ -28,22 +28,19 @@ from gatepost.queue.grouping import NO_ROUTE, Group, Routes, group
 from gatepost.queue.health import Health
 from gatepost.queue.known_fields import with_fields
 from gatepost.queue.limits import Gate, Gates, Limits, Place
-from gatepost.queue.retry import Schedule
+from gatepost.queue.reading import BATCH, SWEEP, Reading
+from gatepost.queue.retry import Schedule, Schedules
 from gatepost.queue.settlement import settle_up
 from gatepost.relay.transport import Transport
-from gatepost.spool.spool import Spool
+from gatepost.spool.spool import Entry, Spool
 
 __all__ = ["Scheduler"]
 
 _log = logging.getLogger("gatepost.queue")
 
-_START: Place = (float("-inf"), "")
-_BATCH = 50
 _IDLE_LIMIT = 300.0  # the time of day may be set while we sleep
-_SWEEP, _LOOK_AGAIN = 3600.0, 60.0
 _BREATH = 0.01  # between batches in which nothing could start
 _TROUBLE_PAUSE, _TROUBLE_PAUSE_LIMIT = 1.0, 30.0
-_UNREADABLE_LIMIT = 1000
 
 
 class Scheduler:
@@ -73,23 +70,21 @@ class Scheduler:
         hostname: str,
         clock: Clock,
         emit: Callable[[Event], None],
-        schedule: Schedule | None = None,
+        schedule: Schedules | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._spool = spool
         self._routes = routes
         self._clock = clock
         self._emit = emit
-        self._schedule = schedule or Schedule()
+        self._schedules: Schedules = schedule or Schedule()
         self._limits = limits or Limits()
-        self._attempt = Attempt(spool, Bouncer(hostname), clock)
+        self._attempt = Attempt(spool, Bouncer(hostname), clock, self._limits.seconds)
         self.flights: dict[MessageId, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = 0
         self.gates = Gates(self._limits.per_route, emit)
-        self._frontier = _START
-        self._sweep_at = 0.0
-        self._unreadable: set[MessageId] = set()
+        self._reading = Reading(spool, self._offer)
         self.barred: set[MessageId] = set()
         self.stuck = 0
         self._is_running = False
@@ -107,12 +102,13 @@ class Scheduler:
         if self._is_running:
             self._offer(message_id)
 
-    def adapt(self, routes: Routes, schedule: Schedule, limits: Limits) -> None:
+    def adapt(self, routes: Routes, schedule: Schedules, limits: Limits) -> None:
         """Use other routes, times and limits from now on, and look at everything that waits."""
-        self._routes, self._schedule, self._limits = routes, schedule, limits
+        self._routes, self._schedules, self._limits = routes, schedule, limits
         self.gates.adapt(limits.per_route)
+        self._attempt.seconds = limits.seconds
         self.gates.pop(NO_ROUTE.name, None)
-        self._sweep_at = 0.0
+        self._reading.sweep_at = 0.0
         self._poked.set()
 
     def look_again(self) -> None:
@@ -122,7 +118,7 @@ class Scheduler:
     async def run(self) -> None:
         """Deliver until `drain` is called or the task is cancelled; what is under way is then cancelled too."""
         self._is_running = True
-        self._sweep_at = 0.0
+        self._reading.sweep_at = 0.0
         try:
             while self._is_running:
                 self._poked.clear()
@@ -163,66 +159,39 @@ class Scheduler:
     def _round(self) -> float:
         """Start what can be started, read a little further; return how long to sleep."""
         now = self._clock.now()
-        if now >= self._sweep_at:
-            self._sweep(now)
+        if now >= self._reading.sweep_at:
+            self._reading.sweep(now)
+            for gate in self.gates.values():
+                gate.forget()
         before, is_more = self._started, False
         for gate in list(self.gates.values()):
-            self._admit_waiting(gate)
-            if self._has_room() and gate.wants_more(now):
-                is_more |= self._catch_up(gate)
+            is_more |= self._serve(gate)
+        is_more |= self._reading.read(now, self._has_room)
         self._is_full = not self._has_room()
-        if self._is_full:
-            return _IDLE_LIMIT
-        is_more |= self._read_on()
         if is_more:
             return 0.0 if self._started > before else _BREATH
-        return self._idle_time()
+        return _IDLE_LIMIT if self._is_full else self._idle_time()
 
-    def _read_on(self) -> bool:
-        """Offer the next that became due; tell whether there may be more."""
-        batch = self._due(self._frontier)
-        for message_id in batch:
-            self._frontier = max(self._frontier, self._offer(message_id) or self._frontier)
-        return len(batch) == _BATCH
-
-    def _catch_up(self, gate: Gate) -> bool:
-        """Read on from where *gate* left messages behind, not beyond the frontier; tell whether there may be more."""
-        place = gate.pick_up()
-        self._offer(MessageId(place[1]))
-        batch = self._due(place) if gate.behind is None else []
-        for message_id in batch:
-            if place >= self._frontier:
+    def _serve(self, gate: Gate) -> bool:
+        """Start those who wait at a gate, in their turns; tell whether there may be more who can start."""
+        now = self._clock.now()
+        for _ in range(BATCH):
+            if not (gate.lines and self._has_room() and gate.admits(now)):
                 return False
-            place = max(place, self._offer(message_id) or place)
-            if gate.behind is not None:
-                break
-        if gate.behind is None and len(batch) < _BATCH:
-            return False
-        gate.behind = min(gate.behind or place, place)
+            message_id = gate.take(self._in_lane)
+            if message_id is not None:
+                self._offer(message_id)
         return True
 
-    def _due(self, after: Place) -> list[MessageId]:
-        return self._spool.due(self._clock.now(), _BATCH, after=after, skip=frozenset(self._unreadable))
-
-    def _sweep(self, now: float) -> None:
-        """Look at everything again: has somebody waited too long, was a message missed?"""
-        self._sweep_at = now + _SWEEP
-        self._frontier = _START
-        self._unreadable.clear()
-        for gate in self.gates.values():
-            gate.behind = None
-
-    def _admit_waiting(self, gate: Gate) -> None:
-        now = self._clock.now()
-        while gate.waiting and self._has_room() and gate.admits(now):
-            self._offer(gate.take())
+    def _in_lane(self, lane: int, start: Place, limit: int) -> list[Place]:
+        return self._spool.in_lane(lane, self._clock.now(), limit, start=start)
 
     def _idle_time(self) -> float:
         now = self._clock.now()
-        moments = [self._sweep_at, now + _IDLE_LIMIT]
-        moments += [gate.health.until for gate in self.gates.values() if gate.waiting or gate.behind is not None]
+        moments = [self._reading.sweep_at, now + _IDLE_LIMIT]
+        moments += [gate.health.until for gate in self.gates.values() if gate.lines]
         moments = [moment for moment in moments if moment > now]
-        due = self._spool.next_due(after=self._frontier, skip=frozenset(self._unreadable))
+        due = self._reading.next_due()
         if due is not None:
             moments.append(due)
         return max(min(moments) - now, _BREATH)
@@ -250,7 +219,8 @@ class Scheduler:
             if self._routes.fields:
                 entry = with_fields(entry, self._routes.fields, self._spool)
         except SpoolUnavailable as error:
-            self._skip(message_id, error)
+            self._reading.skip(message_id)
+            self._emit(SpoolTroubled(str(error)))
             return None
         if flight is None:
             flight = Flight(entry)
@@ -262,30 +232,26 @@ class Scheduler:
         if entry.due > now:
             self._expect(entry.due)
             return place
-        for each in group(entry.envelope, flight.ready(self._schedule, now), self._routes, self._limits.recipients):
+        for each in group(entry.envelope, flight.ready(self._schedule_of, now), self._routes, self._limits.recipients):
             if each.route.name in flight.routes:
                 continue  # when what is on its way there is settled, these are due at once
             gate = self.gates[each.route.name]
             if not self._has_room():
-                gate.hold(message_id, place)
+                self._hold(gate, entry, place)
             elif gate.admits(now):
                 gate.enter()
                 self._start(flight, each, self._try(flight, each, each.route.transport, gate))
-            elif flight.is_hopeless(self._schedule, gate.health, now):
+            elif flight.is_hopeless(schedule := self._schedules.of(entry.envelope, each.route.name), gate.health, now):
                 self._start(flight, each, self._try(flight, each, Unreached(gate.health.reason), gate))
-            elif (late := flight.late(each.indices, self._schedule, now)) or (
-                gate.health.stalled(entry.due, now) > _SWEEP
-            ):
+            elif (late := flight.late(each.indices, schedule, now)) or (gate.health.stalled(entry.due, now) > SWEEP):
                 self._start(flight, each, self._note(flight, each, late, gate))
             else:
-                gate.hold(message_id, place)
+                self._hold(gate, entry, place)
         return place
 
-    def _skip(self, message_id: MessageId, error: SpoolUnavailable) -> None:
-        """Leave a message alone until the next sweep: its entry cannot be read."""
-        if len(self._unreadable) < _UNREADABLE_LIMIT:
-            self._unreadable.add(message_id)
-        self._emit(SpoolTroubled(str(error)))
+    def _hold(self, gate: Gate, entry: Entry, place: Place) -> None:
+        if not gate.hold(entry.id, entry.lane, place):
+            self._reading.sweep_soon(self._clock.now())
 
     def _expect(self, due: float) -> None:
         """Make sure that the loop is awake by then."""
@@ -305,13 +271,14 @@ class Scheduler:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("what came of an attempt was not written down", exc_info=error)
-        waiting = [gate for gate in self.gates.values() if gate.waiting]
-        for gate in sorted(waiting, key=attrgetter("running")) if len(waiting) > 1 else waiting:
-            self._admit_waiting(gate)
-        if not self._has_room():
-            return
-        now = self._clock.now()
-        if self._is_full or True in [gate.wants_more(now) for gate in self.gates.values()]:
+        waiting = [gate for gate in self.gates.values() if gate.lines]
+        try:
+            is_more = self._is_full and self._has_room()
+            for gate in sorted(waiting, key=attrgetter("running")) if len(waiting) > 1 else waiting:
+                is_more |= self._serve(gate)
+        except SpoolUnavailable:
+            is_more = True  # the next round tells of it
+        if is_more:
             self._poked.set()
 
     # Trying.
@@ -321,8 +288,9 @@ class Scheduler:
         is_written = False
         self._spool.attempting(flight.id)
         try:
-            deadline = flight.deadline(self._schedule, gate.health, began)
-            late = flight.late(of.indices, self._schedule, began)
+            schedule = self._schedules.of(flight.entry.envelope, of.route.name)
+            deadline = flight.deadline(schedule, gate.health, began)
+            late = flight.late(of.indices, schedule, began)
             outcome = await self._attempt(flight.entry, of.indices, transport, began >= deadline, late, deadline)
             if outcome.spool_trouble:
                 self._emit(SpoolTroubled(outcome.spool_trouble))
@@ -343,7 +311,8 @@ class Scheduler:
         try:
             outcome = Outcome(())
             if late:
-                deadline = flight.deadline(self._schedule, gate.health, self._clock.now())
+                schedule = self._schedules.of(flight.entry.envelope, of.route.name)
+                deadline = flight.deadline(schedule, gate.health, self._clock.now())
                 outcome = await self._attempt.remind(flight.entry, late, gate.health.reason, deadline)
             await self._write_down(flight, Group(of.route, ()), outcome, Cause.ROUTE, gate)
             is_written = True
@@ -356,8 +325,8 @@ class Scheduler:
         if not flight.running:
             del self.flights[flight.id]
         if not is_written:
-            self._sweep_at = min(self._sweep_at, self._clock.now() + _LOOK_AGAIN)
-            self._expect(self._sweep_at)
+            self._reading.sweep_soon(self._clock.now())
+            self._expect(self._reading.sweep_at)
 
     async def _write_down(self, flight: Flight, of: Group, outcome: Outcome, cause: Cause, gate: Gate) -> None:
         """Put what an attempt came to into the spool; keep it and try again as long as the spool is in trouble."""
@@ -366,7 +335,15 @@ class Scheduler:
             try:
                 while True:
                     settlement = settle_up(
-                        flight, of, outcome, cause, gate.health, ended, self._clock.now(), self._schedule, self.health
+                        flight,
+                        of,
+                        outcome,
+                        cause,
+                        gate.health,
+                        ended,
+                        self._clock.now(),
+                        self._schedule_of,
+                        self.health,
                     )
                     try:
                         receipts = await self._spool.settle(flight.id, settlement)
@@ -386,8 +363,7 @@ class Scheduler:
         for receipt in receipts:
             self.wake(receipt.id)
         if flight.is_pending:
-            if settlement.due <= self._frontier[0]:
-                self._frontier = (settlement.due, "")
+            self._reading.due_again(settlement.due)
             self._expect(settlement.due)
 
     def _get_stuck(self, error: SpoolUnavailable) -> None:
@@ -398,3 +374,6 @@ class Scheduler:
     def health(self, envelope: Envelope, recipient: Recipient) -> Health:
         """Return how the route is on which a recipient would go now."""
         return self.gates[(self._routes.route_for(envelope, recipient) or NO_ROUTE).name].health
+
+    def _schedule_of(self, envelope: Envelope, recipient: Recipient) -> Schedule:
+        return self._schedules.of(envelope, (self._routes.route_for(envelope, recipient) or NO_ROUTE).name)

@@ -27,7 +27,7 @@ def settle_up(
     health: Health,
     ended: float,
     now: float,
-    schedule: Schedule,
+    schedule_of: Callable[[Envelope, Recipient], Schedule],
     health_of: Callable[[Envelope, Recipient], Health],
 ) -> Settlement:
     """Make the settlement of an attempt.
@@ -40,14 +40,14 @@ def settle_up(
         health: that of the route it took.
         ended: when the attempt ended.
         now: the time of writing.
-        schedule: when to try again.
+        schedule_of: finds the schedule of the route that a recipient would take now.
         health_of: finds the health of the route that a recipient would take now.
     """
     progress = _noted(flight.progressed(of.indices, outcome.results, cause, ended), outcome.notices)
     bounces = () if outcome.bounce is None else (outcome.bounce,)
     envelope, is_attempt = flight.entry.envelope, bool(of.indices)
     stalled = flight.stalled(health, now)
-    waits, is_paused = [], False
+    waits, deadlines, is_paused = [], [], False
     for index, each in enumerate(progress):
         if each.status is not Status.PENDING:
             continue
@@ -55,24 +55,27 @@ def settle_up(
         if index in flight.running and not is_tried:
             waits.append(now)  # on its way: after a crash it is tried again at once
             continue
-        its_health = health_of(envelope, each.recipient)
+        its_health, schedule = health_of(envelope, each.recipient), schedule_of(envelope, each.recipient)
         until = 0.0 if its_health.keeps_due else its_health.until
         due = max(now, schedule.next_try(flight.id, each.attempts, each.at), until)
         if is_tried and cause is Cause.NEXT_HOP:
             due = max(due, now + its_health.back_off)
         waits.append(due)
+        notice_at = schedule.notice_at(flight.entry.accepted_at)
+        if now < notice_at and envelope.reverse_path is not None and _waits_for_notice(each):
+            waits.append(notice_at)
+        deadline = schedule.deadline(flight.entry.accepted_at, stalled)
+        if deadline > now:
+            deadlines.append(deadline)
         is_paused = is_paused or its_health.is_paused
     if not waits:
         return Settlement(progress, now, stalled, bounces, is_attempt)
     due = min(waits)
-    notice_at = schedule.notice_at(flight.entry.accepted_at)
-    if now < notice_at < due and envelope.reverse_path is not None and any(map(_waits_for_notice, progress)):
-        due = notice_at
     if is_paused:
         # Until then it waits for a route, and grows no older.
         stalled += due - now
-    elif (deadline := schedule.deadline(flight.entry.accepted_at, stalled)) > now:
-        due = min(due, deadline)
+    else:
+        due = min(due, *deadlines) if deadlines else due
     return Settlement(progress, due, stalled, bounces, is_attempt)
 
 

@@ -47,6 +47,7 @@ class Connection:
         timeouts: how long it may take.
 
     Attributes:
+        since: when it became ready, by the loop's clock.
         served: how many transactions were tried.
         trouble: why the connection is of no more use, if it is.
         is_committed: whether the final dot of the last transaction may have reached the next hop.
@@ -59,6 +60,7 @@ class Connection:
         self._host = host
         self._timeouts = timeouts
         self._needs_reset = False
+        self.since = asyncio.get_running_loop().time()
         self.served = 0
         self.trouble: Trouble | None = None
         self.is_committed = False

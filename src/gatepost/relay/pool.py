@@ -9,15 +9,42 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from gatepost.model.delivery import Cause
 from gatepost.relay.client import Connection
 from gatepost.relay.trouble import Trouble, next_hop_trouble
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "Share"]
 
 CEILING_SECONDS = 60.0
 """How long we keep to fewer connections after the next hop refused one more."""
+
+
+# How long a connection is ours when others want it; how often we look whether we get one, and whether others want one.
+_TURN_SECONDS = 1.0
+_LOOK_SECONDS = 0.05
+_SHARE_SECONDS = 0.25
+
+
+class Share(Protocol):
+    """What we may have of the connections to the next hop, which others of this node have, too."""
+
+    def take(self, who: object, /) -> bool:
+        """Take one; tell whether there was one to be had."""
+        ...
+
+    def give_back(self) -> None:
+        """Give one back."""
+        ...
+
+    def wait(self, who: object, /, *, is_waiting: bool) -> None:
+        """Say whether we want one and there is none to be had."""
+        ...
+
+    def must_yield(self, who: object, /) -> bool:
+        """Tell whether we should give one up, for others want one."""
+        ...
 
 
 class Pool:
@@ -29,6 +56,7 @@ class Pool:
         idle_seconds: how long an unused one is kept.
         messages_limit: messages on one connection, after which it is closed.
         waiting_limit: deliveries that may wait for one.
+        share: our part of what others of this node have, too; None if nobody else does.
     """
 
     def __init__(
@@ -39,12 +67,14 @@ class Pool:
         idle_seconds: float = 15.0,
         messages_limit: int = 100,
         waiting_limit: int = 1000,
+        share: Share | None = None,
     ) -> None:
         self._open_connection = open_connection
         self._limit = limit
         self._idle_seconds = idle_seconds
         self._messages_limit = messages_limit
         self._waiting_limit = waiting_limit
+        self._share = share
         self._idle: deque[tuple[Connection, float]] = deque()  # the longest unused first
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._parting: set[Connection] = set()
@@ -54,6 +84,7 @@ class Pool:
         self._ceiling = limit
         self._ceiling_until = 0.0
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
@@ -73,8 +104,7 @@ class Pool:
             return connection
         if self._is_closed:
             raise next_hop_trouble("4.3.2", "the route is being closed")
-        if self._may_open():
-            self._reserve()
+        if self._reserve():
             return await self._open()
         return await self._queue()
 
@@ -84,23 +114,32 @@ class Pool:
         if not connection.is_open or connection.served >= most or self._is_closed:
             self._part(connection)
             return
+        loop = asyncio.get_running_loop()
+        share = self._share
+        if share is not None and loop.time() - connection.since >= _TURN_SECONDS and share.must_yield(self):
+            self._part(connection)
+            return
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
                 future.set_result(connection)
                 return
-        now = asyncio.get_running_loop().time()
+        now = loop.time()
         self._idle.append((connection, now))
         connection.wire.on_lost = lambda: self._drop(connection)
         if self._sweep_timer is None:
-            self._sweep_timer = asyncio.get_running_loop().call_at(now + self._idle_seconds, self._sweep)
+            self._sweep_timer = loop.call_at(now + self._idle_seconds, self._sweep)
+        self._look_later(_SHARE_SECONDS)
 
     async def close(self, seconds: float = 2.0) -> None:
         """Part from every idle connection, and from the others once they are given back."""
         self._is_closed = True
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
-            self._sweep_timer = None
+        for timer in (self._sweep_timer, self._look_timer):
+            if timer is not None:
+                timer.cancel()
+        self._sweep_timer = self._look_timer = None
+        if self._share is not None:
+            self._share.wait(self, is_waiting=False)
         self._refuse_waiting(next_hop_trouble("4.3.2", "the route is being closed"))
         while self._idle:
             self._part(self._idle.pop()[0])
@@ -123,16 +162,48 @@ class Pool:
                 self._ceiling = limit
         return self._slots < limit and (self._is_proven or self._opening == 0)
 
-    def _reserve(self) -> None:
+    def _reserve(self) -> bool:
+        """Keep a slot for a connection that is about to be opened; tell whether there was one."""
+        if not self._may_open():
+            return False
+        if self._share is not None and not self._share.take(self):
+            self._share.wait(self, is_waiting=True)
+            return False
         self._slots += 1
         self._opening += 1
+        return True
+
+    def _free(self) -> None:
+        """Let go of a slot, and of what we have of others' connections for it."""
+        self._slots -= 1
+        if self._share is not None:
+            self._share.give_back()
+
+    def _look_later(self, seconds: float) -> None:
+        """Look again before long, as long as somebody waits for what others have, or has what others wait for."""
+        if self._share is not None and self._look_timer is None and not self._is_closed:
+            self._look_timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._look_timer = None
+        share = self._share
+        assert share is not None
+        while self._idle and share.must_yield(self):
+            self._part(self._idle.popleft()[0])
+        self._grant()
+        if self._waiting:
+            self._look_later(_LOOK_SECONDS)
+        else:
+            share.wait(self, is_waiting=False)
+            if self._idle:
+                self._look_later(_SHARE_SECONDS)
 
     async def _open(self) -> Connection:
         """Open a connection in a slot that is reserved."""
         try:
             connection = await self._open_connection()
         except Trouble as trouble:
-            self._slots -= 1
+            self._free()
             self._opening -= 1
             if self._slots > self._opening and trouble.cause is Cause.NEXT_HOP:
                 # Others stand: it takes no more than these.  Keep to them for a while, and wait in line for one.
@@ -144,7 +215,7 @@ class Pool:
                 self._refuse_waiting(trouble)
             raise
         except BaseException:
-            self._slots -= 1
+            self._free()
             self._opening -= 1
             self._grant()
             raise
@@ -155,11 +226,13 @@ class Pool:
 
     def _grant(self) -> None:
         """Let those who wait open connections of their own, as far as there is room."""
-        while self._waiting and self._may_open():
-            future = self._waiting.popleft()
-            if not future.done():
-                self._reserve()
-                future.set_result(None)
+        while self._waiting:
+            if self._waiting[0].done():
+                self._waiting.popleft()
+            elif self._reserve():
+                self._waiting.popleft().set_result(None)
+            else:
+                return
 
     # Waiting.
 
@@ -180,6 +253,7 @@ class Pool:
             raise next_hop_trouble("4.3.2", "too many deliveries wait for this next hop")
         future: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
+        self._look_later(_LOOK_SECONDS)
         try:
             connection = await future
         except asyncio.CancelledError:
@@ -195,7 +269,7 @@ class Pool:
         if connection is not None:
             self.release(connection)
         else:
-            self._slots -= 1
+            self._free()
             self._opening -= 1
             self._grant()
 
@@ -208,20 +282,30 @@ class Pool:
     # Parting.
 
     def _part(self, connection: Connection) -> None:
-        self._slots -= 1
         wire = connection.wire
-        if not wire.is_gone:
+        if wire.is_gone:
+            self._free()
+        else:
+            self._slots -= 1
             self._parting.add(connection)
-            wire.on_lost = lambda: self._parting.discard(connection)
+            wire.on_lost = lambda: self._parted(connection)
             connection.quit()
         self._grant()
+
+    def _parted(self, connection: Connection) -> None:
+        """Take note that a connection is gone: until now the next hop may have counted it."""
+        if connection in self._parting:
+            self._parting.discard(connection)
+            if self._share is not None:
+                self._share.give_back()
+                self._grant()
 
     def _drop(self, connection: Connection) -> None:
         """Forget an idle connection that the next hop closed."""
         for kept in self._idle:
             if kept[0] is connection:
                 self._idle.remove(kept)
-                self._slots -= 1
+                self._free()
                 self._grant()
                 return
 

@@ -43,12 +43,17 @@ class Router:
     def route_for(self, envelope: Envelope, recipient: Recipient) -> Route | None:
         """Return the route of this recipient's copy, or None if it may go nowhere.
 
-        Mail that must stay in a sandbox takes the first sandbox route that matches, else the first that keeps it, and
+        A route that an operator chose for a message comes first, as long as there is one of that name.  Mail that must
+        stay in a sandbox takes the first sandbox route that matches, else the first that keeps it, and
         never another.
         """
         routes = self.routes
         if envelope.sandbox:
             routes = tuple(route for route in routes if route.is_sandbox)
+        if envelope.route:
+            for route in routes:
+                if route.name == envelope.route:
+                    return route
         for route in routes:
             if route.match.matches(envelope, recipient):
                 return route

@@ -16,7 +16,7 @@ from gatepost.model.identity import Secret
 from gatepost.relay.client import Connection
 from gatepost.relay.dialing import sources_of
 from gatepost.relay.opening import NextHop, TlsMode, open_wire
-from gatepost.relay.pool import Pool
+from gatepost.relay.pool import Pool, Share
 from gatepost.relay.transport import Delivery
 from gatepost.relay.trouble import Trouble, next_hop_trouble
 from gatepost.relay.wire import Timeouts
@@ -85,6 +85,7 @@ class SmartHost:
         idle_seconds: how long an unused connection is kept.
         messages_per_connection: messages on one connection, after which it is closed.
         recipients_per_transaction: recipients of one transaction; more are sent as several.
+        share: our part of the connections to this host, if others of this node have some, too.
 
     Attributes:
         patience: how long it may take in all until a connection is ready for mail; None for the limits of its steps.
@@ -118,6 +119,7 @@ class SmartHost:
         idle_seconds: float = 15.0,
         messages_per_connection: int = 100,
         recipients_per_transaction: int = 100,
+        share: Share | None = None,
     ) -> None:
         self.name = name
         self.patience: float | None = None
@@ -139,7 +141,11 @@ class SmartHost:
         )
         self._recipients_per_transaction = recipients_per_transaction
         self._pool = Pool(
-            self._open, limit=connections, idle_seconds=idle_seconds, messages_limit=messages_per_connection
+            self._open,
+            limit=connections,
+            idle_seconds=idle_seconds,
+            messages_limit=messages_per_connection,
+            share=share,
         )
         self._step_by_step_until = -math.inf
 

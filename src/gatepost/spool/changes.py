@@ -11,7 +11,7 @@ from gatepost.model.envelope import MessageId, Receipt
 from gatepost.spool import transition
 from gatepost.spool.message_id import MessageIds
 from gatepost.spool.recent import Found
-from gatepost.spool.row import StoredRow
+from gatepost.spool.row import StoredRow, entry_of
 from gatepost.spool.spool import Draft, Entry, Settlement
 from gatepost.spool.turns import Turns
 from gatepost.spool.writer import Change
@@ -78,6 +78,16 @@ class Changes:
         if self._row(message_id) is None:
             return False
         await self._make(message_id, transition.altered(_future(), message_id, held, due))
+        return True
+
+    async def rewrite(self, message_id: MessageId, change: Callable[[Entry], Entry | None]) -> bool:
+        """Give it another envelope and progress, made of those that stand when its turn has come."""
+        await self.turns.wait(message_id)
+        row = self._row(message_id)
+        entry = None if row is None else change(entry_of(row))
+        if entry is None:
+            return False
+        await self._make(message_id, transition.rewritten(_future(), entry))
         return True
 
     async def remove(self, message_id: MessageId, bounces: Sequence[Draft]) -> tuple[Receipt, ...] | None:

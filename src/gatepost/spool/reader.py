@@ -17,7 +17,7 @@ from gatepost.errors import SpoolUnavailable
 from gatepost.model.envelope import MessageId
 from gatepost.spool.body import PIECE_BYTES
 from gatepost.spool.files import Files
-from gatepost.spool.row import COLUMNS, WRITTEN, StoredRow, entry_of
+from gatepost.spool.row import COLUMNS, COLUMNS_BEFORE, StoredRow, entry_of
 from gatepost.spool.schema import BODY_FOLDER, connect_reader
 from gatepost.spool.spool import Entry
 from gatepost.spool.trouble import spool_error
@@ -26,6 +26,22 @@ __all__ = ["Reader", "SpoolReader", "open_reader"]
 
 _DUE: Final = "SELECT id FROM message WHERE held = 0 AND (due, id) > (?, ?) AND due <= ? ORDER BY due, id LIMIT ?"
 _NEXT: Final = "SELECT due, id FROM message WHERE held = 0 AND (due, id) > (?, ?) ORDER BY due, id LIMIT ?"
+# From lane to lane by the index, past whatever they hold.
+_LANES: Final = """
+    WITH RECURSIVE step(lane) AS (
+        SELECT * FROM (SELECT lane FROM message WHERE held = 0 AND lane > ?1 ORDER BY lane LIMIT 1)
+        UNION ALL
+        SELECT (SELECT lane FROM message WHERE held = 0 AND lane > step.lane ORDER BY lane LIMIT 1)
+        FROM step WHERE step.lane IS NOT NULL LIMIT ?2
+    )
+    SELECT lane, (
+        SELECT due FROM message WHERE held = 0 AND lane = step.lane AND due >= ?3 ORDER BY due LIMIT 1
+    ) FROM step WHERE lane IS NOT NULL
+"""
+_IN_LANE: Final = """
+    SELECT due, id FROM message WHERE held = 0 AND lane = ? AND (due, id) >= (?, ?) AND due <= ?
+    ORDER BY due, id LIMIT ?
+"""
 _START: Final = (float("-inf"), "")
 _OCTETS: Final = "SELECT octets FROM content WHERE id = ?"
 _COUNT: Final = "SELECT count(*) FROM message"
@@ -45,9 +61,8 @@ class Reader:
     def __init__(self, connection: sqlite3.Connection, tell: Callable[[str], None] | None = None) -> None:
         self._connection = connection
         self._tell = tell
-        # Beside no server, a spool of the version before is read as it lies there.
-        is_older = self._ask("PRAGMA user_version")[0][0] == 1
-        columns = f"{WRITTEN}, 0" if is_older else COLUMNS
+        # Beside no server, a spool of an older version is read as it lies there.
+        columns = COLUMNS_BEFORE.get(self._ask("PRAGMA user_version")[0][0], COLUMNS)
         self._row = f"SELECT {columns} FROM message WHERE id = ?"  # noqa: S608 - of constants of ours
         self._page = f"SELECT {columns} FROM message WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
 
@@ -75,6 +90,16 @@ class Reader:
         """Return when the next message behind *after* and not in *skip* is due."""
         rows = self._ask(_NEXT, *(after or _START), len(skip) + 1)
         return next((due for due, name in rows if name not in skip), None)
+
+    def lanes(self, before: float, limit: int, after: int, since: float) -> tuple[list[int], int | None]:
+        """List lanes behind *after* with messages due since then and *before*; say which was looked at last, if any."""
+        rows = self._ask(_LANES, after, limit, since)
+        found = [lane for lane, due in rows if due is not None and due <= before]
+        return found, rows[-1][0] if len(rows) == limit else None
+
+    def in_lane(self, lane: int, before: float, limit: int, start: tuple[float, str]) -> list[tuple[float, str]]:
+        """List the places of a lane that are due, from *start* on."""
+        return self._ask(_IN_LANE, lane, *start, before, limit)
 
     def page(self, after: MessageId | None, limit: int) -> list[Entry]:
         """Read the entries after *after*, in the order of their names, without those that are damaged."""

@@ -8,19 +8,34 @@ from typing import Final
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.address import Mailbox
 from gatepost.model.envelope import Body, Envelope, MessageId, Notify, Recipient, Ret
+from gatepost.spool.lane import ORDINARY_LANE
 from gatepost.spool.spool import Entry, Progress, Status
 
-__all__ = ["COLUMNS", "WRITTEN", "Row", "StoredRow", "encode_progress", "entry_of", "fresh_progress", "row_of"]
+__all__ = [
+    "COLUMNS",
+    "COLUMNS_BEFORE",
+    "WRITTEN",
+    "Row",
+    "StoredRow",
+    "encode_progress",
+    "entry_of",
+    "fresh_progress",
+    "row_of",
+]
 
-WRITTEN: Final = "id, due, held, accepted_at, attempts, stalled, file_bytes, envelope, progress"
+WRITTEN: Final = "id, due, held, accepted_at, attempts, stalled, file_bytes, envelope, progress, lane"
 COLUMNS: Final = f"{WRITTEN}, crashes"
 
-Row = tuple[MessageId, float, int, float, int, float, int | None, str, str]
+_FIRST: Final = f"id, due, held, accepted_at, attempts, stalled, file_bytes, envelope, progress, {ORDINARY_LANE}"
+COLUMNS_BEFORE: Final = {1: f"{_FIRST}, 0", 2: f"{_FIRST}, crashes"}
+"""The same of older databases, by version."""
+
+Row = tuple[MessageId, float, int, float, int, float, int | None, str, str, int]
 """What `WRITTEN` names, of a new message.
 
 `file_bytes` is the length of a body that lies in a file, None when it lies in the database."""
 
-StoredRow = tuple[MessageId, float, int, float, int, float, int | None, str, str, int]
+StoredRow = tuple[MessageId, float, int, float, int, float, int | None, str, str, int, int]
 """What `COLUMNS` name."""
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -44,6 +59,7 @@ def row_of(entry: Entry, file_bytes: int | None) -> Row:
         file_bytes,
         _encode_envelope(entry.envelope),
         encode_progress(entry.progress),
+        entry.lane,
     )
 
 
@@ -53,13 +69,13 @@ def entry_of(row: StoredRow) -> Entry:
     Raises:
         SpoolUnavailable: the row is not one that we wrote.
     """
-    name, due, held, accepted_at, attempts, stalled, _, envelope_text, progress_text, crashes = row
+    name, due, held, accepted_at, attempts, stalled, _, envelope_text, progress_text, lane, crashes = row
     try:
         envelope = _decode_envelope(envelope_text)
         progress = _decode_progress(progress_text, envelope.recipients) if progress_text else fresh_progress(envelope)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SpoolUnavailable(f"the row of message {name} cannot be read: {error!r}") from error
-    return Entry(name, envelope, accepted_at, due, attempts, stalled, bool(held), progress, crashes)
+    return Entry(name, envelope, accepted_at, due, attempts, stalled, bool(held), progress, crashes, lane)
 
 
 def _encode_envelope(envelope: Envelope) -> str:
@@ -82,6 +98,8 @@ def _encode_envelope(envelope: Envelope) -> str:
         fields["smtputf8"] = True
     if envelope.sandbox:
         fields["sandbox"] = True
+    if envelope.route:
+        fields["route"] = envelope.route
     if envelope.ret is not None:
         fields["ret"] = envelope.ret.value
     if envelope.envid:
@@ -111,6 +129,7 @@ def _decode_envelope(text: str) -> Envelope:
         header_bytes=fields["header"],
         size_bytes=fields["size"],
         sandbox=fields.get("sandbox", False),
+        route=fields.get("route", ""),
         ret=Ret(fields["ret"]) if "ret" in fields else None,
         envid=fields.get("envid", ""),
         label=fields.get("label", ""),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gatepost.errors import ConfigError, SpoolUnavailable
+from gatepost.spool.lane import ORDINARY_LANE, lane_of
 
 __all__ = ["BODY_FOLDER", "DATABASE_FILE", "MIGRATIONS", "connect_reader", "connect_writer", "migrate"]
 
@@ -41,6 +42,15 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     # How often we died while it was tried.
     ("ALTER TABLE message ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0",),
+    # Whose turn it waits for.  A row that cannot be understood is left for somebody to look at.
+    (
+        f"ALTER TABLE message ADD COLUMN lane INTEGER NOT NULL DEFAULT {ORDINARY_LANE}",
+        """
+        UPDATE message SET lane = lane_of(json_extract(envelope, '$.account'))
+        WHERE CASE WHEN json_valid(envelope) THEN json_type(envelope, '$.account') = 'text' END
+        """,
+        "CREATE INDEX message_by_lane ON message (held, lane, due)",
+    ),
 )
 """What made each version from the one before; `PRAGMA user_version` counts them.  Entries are only ever added."""
 
@@ -115,6 +125,8 @@ def migrate(connection: sqlite3.Connection, folder: Path, migrations: Sequence[S
         sqlite3.Error: it cannot be written, or is no database.
     """
     version = _check_version(connection, folder, len(migrations))
+    if version < len(migrations):
+        connection.create_function("lane_of", 1, lane_of, deterministic=True)
     for number, statements in enumerate(migrations[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:

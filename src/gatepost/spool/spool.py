@@ -10,7 +10,8 @@ The way of a message through it::
     async with spool.content(entry) as content: ...        # what the relay reads
     await spool.settle(entry.id, settlement)               # one transaction, bounce included
 
-An operator's hand is `alter` and `remove`; `attempting` and `attempted` tell the next start what a crash cut off.
+An operator's hand is `alter`, `rewrite` and `remove`; `attempting` and `attempted` tell the next start what a crash
+cut off.
 
 Promises: a `Receipt` exists only after the message and everything that names it is synced.  A commit is whole or did
 not happen.  A `Settlement` and the bounces in it are one transaction.  The last recipient settled removes the message.
@@ -20,12 +21,13 @@ Changes of one message come one after the other, each on what the one before has
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from gatepost.model.envelope import Envelope, MessageId, Receipt, Recipient
 from gatepost.model.value import value
+from gatepost.spool.lane import ORDINARY_LANE
 
 __all__ = ["Content", "Draft", "Entry", "Incoming", "Progress", "Settlement", "Spool", "Status"]
 
@@ -75,6 +77,7 @@ class Entry:
         is_held: whether it waits for somebody to release it.
         progress: one per recipient, in the order of the envelope.
         crashes: how often we died while it was tried, since an attempt last came to its end.
+        lane: whose turn it waits for (`gatepost.spool.lane`).
     """
 
     id: MessageId
@@ -86,6 +89,7 @@ class Entry:
     is_held: bool = False
     progress: tuple[Progress, ...] = ()
     crashes: int = 0
+    lane: int = ORDINARY_LANE
 
 
 @value(frozen=True, slots=True)
@@ -229,6 +233,24 @@ class Spool(Protocol):
         """Return when the next message behind *after* and not in *skip* is due, or None if none waits."""
         ...
 
+    def lanes(self, before: float, limit: int, *, after: int, since: float) -> tuple[list[int], int | None]:
+        """List lanes that hold messages due between two times, without reading the messages.
+
+        Args:
+            before: the later time.
+            limit: how many lanes are looked at, at most.
+            after: only lanes behind this one; -1 for all.
+            since: the earlier time.
+
+        Returns:
+            The lanes, and the last one that was looked at; None instead if there are no more.
+        """
+        ...
+
+    def in_lane(self, lane: int, before: float, limit: int, *, start: tuple[float, str]) -> list[tuple[float, str]]:
+        """List the places (due time, id) of a lane that are due, from *start* on, in their order."""
+        ...
+
     def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
         """List entries in the order of acceptance, a page at a time, without those that are damaged."""
         ...
@@ -283,6 +305,23 @@ class Spool(Protocol):
 
         Raises:
             SpoolUnavailable: it is not dropped.
+        """
+        ...
+
+    async def rewrite(self, message_id: MessageId, change: Callable[[Entry], Entry | None]) -> bool:
+        """Write envelope, progress and due time of an entry anew, as *change* makes them of what stands there.
+
+        A settlement under way is written first.  Id, content and lane stay as they are.
+
+        Args:
+            message_id: which one.
+            change: makes the new entry; None to leave it as it is.
+
+        Returns:
+            Whether it was done, durably; False: there is no such message (any more), or nothing was to be changed.
+
+        Raises:
+            SpoolUnavailable: it is not written down.
         """
         ...
 

@@ -19,14 +19,17 @@ from typing import Final
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.clock import Clock
 from gatepost.model.envelope import Envelope, MessageId, Receipt
+from gatepost.model.priority import Priority
 from gatepost.observe.events import Event, MessageHeld, SpoolTroubled
 from gatepost.spool.body import BodyFolder
 from gatepost.spool.changes import Changes
 from gatepost.spool.content import SqliteContent
+from gatepost.spool.fates import Fates
 from gatepost.spool.files import Files
 from gatepost.spool.gathering import Gathering
 from gatepost.spool.in_flight import InFlight, left_in_flight
 from gatepost.spool.incoming import SqliteIncoming
+from gatepost.spool.lane import lane_of
 from gatepost.spool.layout import make_folder
 from gatepost.spool.lock import FolderLock
 from gatepost.spool.message_id import MessageIds
@@ -39,11 +42,15 @@ from gatepost.spool.schema import BODY_FOLDER, DATABASE_FILE, connect_reader, co
 from gatepost.spool.spool import Draft, Entry, Settlement
 from gatepost.spool.transition import kept, new_entry
 from gatepost.spool.trouble import spool_error
-from gatepost.spool.writer import Change, Fate, Writer
+from gatepost.spool.writer import Change, Writer
 
 __all__ = ["SqliteSpool"]
 
 _THREADS: Final = 4
+
+
+def _ordinary(_envelope: Envelope) -> int:
+    return Priority.NORMAL
 
 
 class SqliteSpool:
@@ -54,6 +61,7 @@ class SqliteSpool:
         clock: what time it is.
         reserve_bytes: free space that new mail must leave.
         inline_bytes: how large a body may be in the database.
+        priority: says how urgent a message is.
         emit: told when the spool is in trouble.
         files: the file operations.
         connect: opens the database to write.
@@ -73,12 +81,14 @@ class SqliteSpool:
         clock: Clock,
         reserve_bytes: int = 64 << 20,
         inline_bytes: int = 64 << 10,
+        priority: Callable[[Envelope], int] = _ordinary,
         emit: Callable[[Event], None] | None = None,
         files: Files | None = None,
         connect: Callable[[Path], sqlite3.Connection] = connect_writer,
     ) -> None:
         self._clock = clock
         self._inline_bytes = inline_bytes
+        self._priority = priority
         self._emit = emit
         self._ids = MessageIds(clock)
         self._files = files or Files()
@@ -87,8 +97,7 @@ class SqliteSpool:
         self._bodies = BodyFolder(path / BODY_FOLDER, self._files, self._pool, self._room)
         self._changes = Changes(self._find, self._row, self._submit, self._ids, clock)
         self._recent = Recent()
-        self._doubtful: list[MessageId] = []
-        self._in_trouble = False
+        self._fates = Fates(self._recent, self._changes.turns, self._room, self._bodies, self._say)
         self._is_closed = False
         try:
             self._open(path, connect)
@@ -115,10 +124,10 @@ class SqliteSpool:
             self._files.sync_folder(path)
             self._reader = Reader(connect_reader(path, timeout=0.0))
             undo.callback(self._reader.close)
-            self._count = self._reader.count()
+            self._fates.count = self._reader.count()
             self._in_flight = InFlight(path)
             undo.pop_all()
-        self._writer = Writer(connection, lambda: connect(path), self._told)
+        self._writer = Writer(connection, lambda: connect(path), self._fates.tell)
         self._gathering = Gathering(self._writer.submit)
 
     # Accept.
@@ -178,7 +187,8 @@ class SqliteSpool:
             SpoolUnavailable: the spool is closed.
         """
         now = self._clock.now()
-        entry = new_entry(message_id, envelope, now, now if due is None else due, held)
+        lane = lane_of(envelope.account, self._priority(envelope))
+        entry = new_entry(message_id, envelope, now, now if due is None else due, held, lane=lane)
         return self._submit(kept(asyncio.get_running_loop().create_future(), entry, octets, file_bytes))
 
     # Read.
@@ -214,19 +224,30 @@ class SqliteSpool:
         self._check_open()
         return self._reader.next_due(after, skip)
 
+    def lanes(self, before: float, limit: int, *, after: int, since: float) -> tuple[list[int], int | None]:
+        """List lanes behind *after* that hold messages due since then and *before*; say which was looked at last."""
+        self._check_open()
+        return self._reader.lanes(before, limit, after, since)
+
+    def in_lane(self, lane: int, before: float, limit: int, *, start: tuple[float, str]) -> list[tuple[float, str]]:
+        """List the places (due time, id) of a lane that are due, from *start* on, in their order."""
+        self._check_open()
+        return self._reader.in_lane(lane, before, limit, start)
+
     def list(self, *, after: MessageId | None = None, limit: int = 100) -> Sequence[Entry]:
         """List entries in the order of acceptance, a page at a time, without those that are damaged."""
         self._check_open()
         return self._reader.page(after, limit)
 
-    def adapt(self, *, reserve_bytes: int, inline_bytes: int) -> None:
-        """Keep so much space free, and so large bodies in the database, from now on."""
+    def adapt(self, *, reserve_bytes: int, inline_bytes: int, priority: Callable[[Envelope], int]) -> None:
+        """Keep so much space free, so large bodies in the database, and mail so urgent, from now on."""
+        self._priority = priority
         self._room.reserve_bytes = reserve_bytes
         self._inline_bytes = inline_bytes
 
     def count(self) -> int:
         """Return how many messages lie here."""
-        return self._count
+        return self._fates.count
 
     def content(self, entry: Entry) -> SqliteContent:
         """Open the content of *entry* for reading.
@@ -301,6 +322,14 @@ class SqliteSpool:
         """
         return await self._changes.remove(message_id, bounces)
 
+    async def rewrite(self, message_id: MessageId, change: Callable[[Entry], Entry | None]) -> bool:
+        """Write an entry anew as *change* makes it of what stands there; tell whether it was there and changed.
+
+        Raises:
+            SpoolUnavailable: it is not written down.
+        """
+        return await self._changes.rewrite(message_id, change)
+
     def attempting(self, message_id: MessageId) -> None:
         """Note that an attempt of a message begins: should we die, a start finds out."""
         self._in_flight.begin(message_id)
@@ -315,42 +344,6 @@ class SqliteSpool:
         self._check_open()
         self._gathering.add(change, can_wait=can_wait)
         return change.future
-
-    def _told(self, changes: Sequence[Change]) -> None:
-        gone: list[MessageId] = []
-        if self._doubtful and any(change.fate is Fate.WRITTEN for change in changes):
-            # A later commit has taken the place of the doubtful ones in the log.
-            gone, self._doubtful = self._doubtful, []
-        for change in changes:
-            changed = change.changed
-            self._recent.forget(changed)
-            self._changes.turns.give(changed)
-            if change.fate is Fate.WRITTEN:
-                self._count += len(change.messages) - len(change.removed)
-                self._room.take(sum([2 * len(octets) for _, octets in change.contents]))
-                for (entry, file_bytes), (_, octets) in zip(change.entries, change.contents, strict=True):
-                    self._recent.remember_new(entry, file_bytes, octets)
-                if change.finished_body is not None:
-                    gone.append(change.finished_body)
-            elif change.body is not None:
-                (self._doubtful if change.fate is Fate.DOUBTFUL else gone).append(change.body)
-            error = change.error
-            if change.future.done():
-                continue
-            if error is None:
-                change.future.set_result(None)
-            else:
-                # One of its own for each caller: a traceback grows as it is raised.
-                change.future.set_exception(type(error)(*error.args))
-        if gone:
-            self._bodies.remove(*gone)
-        self._watch(changes)
-
-    def _watch(self, changes: Sequence[Change]) -> None:
-        error = next((change.error for change in changes if change.error is not None), None)
-        if error is not None and not self._in_trouble:
-            self._say(str(error))
-        self._in_trouble = error is not None
 
     def _say(self, reason: str) -> None:
         self._tell(SpoolTroubled(reason))

@@ -6,18 +6,21 @@ import asyncio
 from collections.abc import Sequence
 
 from gatepost.model.envelope import Envelope, MessageId, Receipt
+from gatepost.spool.lane import ORDINARY_LANE
 from gatepost.spool.row import encode_progress, fresh_progress, row_of
 from gatepost.spool.spool import Draft, Entry, Settlement, Status
 from gatepost.spool.writer import Change
 
-__all__ = ["altered", "kept", "new_entry", "receipts", "removed", "settled"]
+__all__ = ["altered", "kept", "new_entry", "receipts", "removed", "rewritten", "settled"]
 
 Written = asyncio.Future[None]
 
 
-def new_entry(message_id: MessageId, envelope: Envelope, now: float, due: float, held: bool = False) -> Entry:
+def new_entry(
+    message_id: MessageId, envelope: Envelope, now: float, due: float, held: bool = False, *, lane: int = ORDINARY_LANE
+) -> Entry:
     """Make the entry of a message that was never tried."""
-    return Entry(message_id, envelope, now, due, is_held=held, progress=fresh_progress(envelope))
+    return Entry(message_id, envelope, now, due, is_held=held, progress=fresh_progress(envelope), lane=lane)
 
 
 def kept(future: Written, entry: Entry, octets: bytes | bytearray, file_bytes: int | None) -> Change:
@@ -53,6 +56,12 @@ def settled(
 def altered(future: Written, message_id: MessageId, held: bool | None, due: float | None) -> Change:
     """Return the change that an operator asked for: what is None stays as it is."""
     return Change(future, alterations=((held, due, held, message_id),))
+
+
+def rewritten(future: Written, entry: Entry) -> Change:
+    """Return the change that gives a message the envelope, progress and due time of *entry*."""
+    row = row_of(entry, None)
+    return Change(future, rewrites=((row[1], row[7], row[8], entry.id),))
 
 
 def removed(

@@ -22,13 +22,16 @@ from gatepost.spool.row import WRITTEN, Row
 from gatepost.spool.spool import Entry
 from gatepost.spool.trouble import spool_error
 
-__all__ = ["Alteration", "Change", "Fate", "Update", "Writer"]
+__all__ = ["Alteration", "Change", "Fate", "Rewrite", "Update", "Writer"]
 
 Update = tuple[float, float, int, str, MessageId]
 """New due, stalled, attempts and progress of a message, and its name."""
 
 Alteration = tuple[bool | None, float | None, bool | None, MessageId]
 """Whether a message is held, when it is due, once more whether it is held, and its name; None changes nothing."""
+
+Rewrite = tuple[float, str, str, MessageId]
+"""New due, envelope and progress of a message, and its name."""
 
 # One transaction holds so many changes at most, more or less: what waits longer is not told late.
 _BATCH_LIMIT: Final = 512
@@ -62,6 +65,7 @@ class Change:
         contents: their names and what the database keeps of their contents.
         updates: new states of messages.
         alterations: what an operator changed.
+        rewrites: envelopes that an operator changed.
         removed: messages that are finished.
         body: the body file that `messages` names, if any.
         finished_body: the body file of `removed`, if any.
@@ -74,6 +78,7 @@ class Change:
     contents: tuple[tuple[MessageId, bytes | bytearray], ...] = ()
     updates: tuple[Update, ...] = ()
     alterations: tuple[Alteration, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
     removed: tuple[MessageId, ...] = ()
     body: MessageId | None = None
     finished_body: MessageId | None = None
@@ -84,7 +89,12 @@ class Change:
     @property
     def changed(self) -> tuple[MessageId, ...]:
         """Messages that were there before and are not as they were."""
-        return (*self.removed, *[each[-1] for each in self.updates], *[each[-1] for each in self.alterations])
+        return (
+            *self.removed,
+            *[each[-1] for each in self.updates],
+            *[each[-1] for each in self.alterations],
+            *[each[-1] for each in self.rewrites],
+        )
 
     def fail(self, error: SpoolUnavailable, fate: Fate = Fate.FAILED) -> None:
         """Note why it was not written."""
@@ -107,7 +117,7 @@ class _Many:
             connection.execute(self._texts[len(part)], [value for row in part for value in row])
 
 
-_INSERT_MESSAGES = _Many(f"INSERT INTO message ({WRITTEN}) VALUES ", "(?,?,?,?,?,?,?,?,?)")  # noqa: S608
+_INSERT_MESSAGES = _Many(f"INSERT INTO message ({WRITTEN}) VALUES ", "(?,?,?,?,?,?,?,?,?,?)")  # noqa: S608
 _INSERT_CONTENTS = _Many("INSERT INTO content VALUES ", "(?,?)")
 _DELETE_MESSAGES = _Many("DELETE FROM message WHERE id IN (", "?", ")")
 _DELETE_CONTENTS = _Many("DELETE FROM content WHERE id IN (", "?", ")")
@@ -117,6 +127,7 @@ _ALTER = """
     SET held = coalesce(?, held), due = coalesce(?, due), crashes = CASE ? WHEN 0 THEN 0 ELSE crashes END
     WHERE id = ?
 """
+_REWRITE = "UPDATE message SET due = ?, envelope = ?, progress = ?, crashes = 0 WHERE id = ?"
 
 
 class Writer:
@@ -307,6 +318,8 @@ def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
             connection.execute(_UPDATE, update)
         for alteration in change.alterations:
             connection.execute(_ALTER, alteration)
+        for rewrite in change.rewrites:
+            connection.execute(_REWRITE, rewrite)
     messages = [row for change in changes for row in change.messages]
     if messages:
         _INSERT_MESSAGES.run(connection, messages)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.errors import Malformed
-from gatepost.model.xtext import decode_xtext, orcpt_in_ascii, original_recipient
+from gatepost.model.xtext import decode_xtext, encode_xtext, orcpt_in_ascii, original_recipient
 
 
 @pytest.mark.rfc("3461 §4")
@@ -48,3 +48,10 @@ def test_what_is_written_in_ascii_reads_the_same(text: str) -> None:
     written = orcpt_in_ascii(f"utf-8;{text}")
     assert written.isascii()
     assert original_recipient(written) == f"utf-8; {text}"
+
+
+@pytest.mark.rfc("3461 §4")
+def test_what_is_encoded_is_xtext_and_decodes_to_what_it_was() -> None:
+    every = "".join(map(chr, range(128)))
+    assert decode_xtext(encode_xtext(every)) == every
+    assert encode_xtext("e=mc2+ x@example.com") == "e+3Dmc2+2B+20x@example.com"

@@ -10,7 +10,8 @@ from gatepost.errors import SpoolUnavailable
 from gatepost.model.envelope import MessageId, Notify
 from gatepost.model.identity import parse_sender_pattern
 from gatepost.observe.events import MessageChanged, MessageDropped
-from gatepost.queue.control import Change, Outcome, QueueControl, Selection, find
+from gatepost.queue.control import Change, Outcome, QueueControl
+from gatepost.queue.selection import Selection, find
 from queue_world import DOWN, LATER, NEVER, OK, World
 
 
@@ -40,6 +41,32 @@ async def test_messages_are_selected_by_sender_domain_and_account() -> None:
     assert found(world, Selection(domain="example.net", account="tim")) == [one, null]
     assert found(world, Selection(account="ann")) == []
     assert found(world, Selection(domain="example.net", is_null_sender=True)) == [null]
+
+
+async def test_messages_are_selected_by_recipient_age_state_and_route() -> None:
+    world = World()
+    spare = world.route("spare.example", LATER)
+    world.hop.answer = DOWN
+    await world.start()
+    old = await world.accept("a@spare.example", "b@example.net")
+    await world.clock.go_on(100)
+    new = world.put("c@example.net", held=True)
+    assert spare.recipients == ["a@spare.example"] * 2
+    assert found(world, Selection(recipient=parse_sender_pattern("A@spare.example"))) == [old]
+    assert found(world, Selection(recipient=parse_sender_pattern("@example.net"))) == [old, new]
+    assert found(world, Selection(recipient=parse_sender_pattern("c@spare.example"))) == []
+    assert found(world, Selection(is_tried=True)) == [old]
+    assert found(world, Selection(is_tried=False, held=True)) == [new]
+    assert found(world, Selection(accepted_before=world.clock.time - 50)) == [old]
+    assert found(world, Selection(accepted_after=world.clock.time - 50)) == [new]
+    by_route = {
+        name: [each.id for each in find(world.spool, Selection(route=name), world.routes)]
+        for name in ("main", "spare.example")
+    }
+    assert by_route == {"main": [old, new], "spare.example": [old]}
+    assert [each.id for each in find(world.spool, Selection(route="main", ids=(new, old)), world.routes)] == [old, new]
+    assert found(world, Selection(route="main")) == [], "nobody knows the routes"
+    await world.stop()
 
 
 async def test_a_domain_counts_only_while_somebody_there_waits() -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.delivery import Result
-from gatepost.observe.events import BounceDropped, RecipientDelivered, RecipientFailed
+from gatepost.observe.events import BounceDropped, RecipientDeferred, RecipientDelivered, RecipientFailed
+from gatepost.queue.limits import Limits
 from gatepost.relay.transport import Delivery
 from queue_world import DOWN, LATER, NEVER, OK, REFUSED, World
 
@@ -99,3 +100,39 @@ def test_every_recipient_ends_delivered_or_failed_and_told_or_pending(
     messages: list[tuple[bool, list[str]]], answers: list[Result | None], steps: list[str], seconds: float
 ) -> None:
     asyncio.run(play(messages, answers, steps, seconds))
+
+
+async def test_an_attempt_that_does_not_end_is_given_up_and_made_again() -> None:
+    world = World(limits=Limits(seconds=0.02))
+    never: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+    world.hop.answer = lambda _: never
+    await world.start()
+    name = await world.accept()
+    async with asyncio.timeout(60):
+        while not world.told(RecipientDeferred):
+            await asyncio.sleep(0.01)
+    (told,) = world.told(RecipientDeferred)
+    assert (told.message, told.reply) == (name, "451 4.4.2 The attempt took too long and was given up")
+    assert never.cancelled()
+    assert world.hop.at_once == 0
+    entry = world.spool.entry(name)
+    assert entry is not None
+    assert entry.progress[0].attempts == 1, "it may have arrived: it counts"
+    world.hop.answer = OK
+    await world.clock.go_on(400)
+    assert world.spool.count() == 0
+    await world.stop()
+
+
+async def test_a_transport_that_raises_a_timeout_of_its_own_is_our_bug() -> None:
+    world = World()
+
+    def raises(_: Delivery) -> list[Result]:
+        raise TimeoutError
+
+    world.hop.answer = raises
+    await world.start()
+    await world.accept()
+    (told,) = world.told(RecipientDeferred)
+    assert "Internal error" in told.reply
+    await world.stop()

@@ -10,6 +10,7 @@ from gatepost.observe.events import NoticeQueued, RecipientDeferred, RecipientFa
 from gatepost.queue.limits import Limits
 from gatepost.queue.retry import Schedule
 from gatepost.relay.transport import Delivery
+from gatepost.spool.lane import lane_of
 from queue_world import DOWN, LATER, OK, REFUSED, START, Way, World
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -37,7 +38,9 @@ async def test_a_next_hop_that_is_away_is_probed_and_not_stormed(world: World) -
     assert world.spool.count() == 2000
     assert len(world.spool.settlements) < 100
     gate = world.scheduler.gates["main"]
-    assert len(gate.waiting) <= 100
+    line = gate.lines.get(lane_of("tim"))
+    assert line is not None
+    assert len(line.names) <= 100
     assert (world.scheduler.in_flight, len(world.scheduler.flights)) == (0, 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,17 @@ def test_what_throws_mail_away_gets_no_mail_that_does_not_match_it() -> None:
     kept = sandbox("kept", domains("example.org"))
     assert Router([told]).route_for(envelope(sandbox=True), ANN) is None
     assert Router([told, kept]).route_for(envelope(sandbox=True), ANN) is kept
+
+
+def test_the_route_that_an_operator_chose_comes_first_while_there_is_one_of_that_name() -> None:
+    router = Router([Route("first", Nowhere()), Route("spare", Nowhere(), domains("nobody.example")), sandbox("keep")])
+    chosen = replace(envelope(), route="spare")
+    assert _name(router, chosen) == "spare"
+    assert _name(router, replace(chosen, route="gone")) == "first"
+    assert _name(router, replace(chosen, sandbox=True)) == "keep", "it must not leave the sandbox by that"
+
+
+def _name(router: Router, envelope: Envelope) -> str:
+    route = router.route_for(envelope, ANN)
+    assert route is not None
+    return route.name

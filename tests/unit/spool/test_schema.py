@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from gatepost.errors import ConfigError, SpoolUnavailable
+from gatepost.spool.lane import ORDINARY_LANE, lane_of
 from gatepost.spool.schema import DATABASE_FILE, MIGRATIONS, connect_reader, connect_writer, migrate
 
 ADDED = (*MIGRATIONS, ("ALTER TABLE message ADD COLUMN lease INTEGER NOT NULL DEFAULT 0", "CREATE TABLE extra (x)"))
@@ -47,11 +48,21 @@ def test_a_new_database_is_of_the_newest_version(connection, tmp_path):
 
 def test_an_older_database_is_brought_up_to_date_and_keeps_its_rows(connection, tmp_path):
     migrate(connection, tmp_path)
-    connection.execute("INSERT INTO message VALUES ('a', 1, 0, 1, 0, 0, NULL, '', '', 0)")
+    connection.execute("INSERT INTO message VALUES ('a', 1, 0, 1, 0, 0, NULL, '', '', 0, 0)")
     migrate(connection, tmp_path, ADDED)
     assert version(connection) == len(ADDED)
     assert "lease" in columns(connection)
     assert connection.execute("SELECT id, lease FROM message").fetchall() == [("a", 0)]
+
+
+def test_mail_of_an_older_database_gets_the_lane_of_its_account(connection, tmp_path):
+    migrate(connection, tmp_path, MIGRATIONS[:2])
+    texts = {"a": '{"from":"a@b","account":"tim"}', "b": '{"from":null}', "c": "{", "d": '{"account":7}', "e": "[1]"}
+    for name, text in texts.items():
+        connection.execute("INSERT INTO message VALUES (?, 1, 0, 1, 0, 0, NULL, ?, '', 0)", (name, text))
+    migrate(connection, tmp_path)
+    lanes = dict(connection.execute("SELECT id, lane FROM message"))
+    assert lanes == {"a": lane_of("tim")} | dict.fromkeys("bcde", ORDINARY_LANE)
 
 
 def test_a_migration_that_fails_leaves_the_version_before(connection, tmp_path):
