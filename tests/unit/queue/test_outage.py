@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
 
-from gatepost.observe.events import BounceQueued, MessageFinished, RecipientFailed
+from gatepost.observe.events import BounceQueued, MessageFinished, NoticeQueued, RecipientFailed
 from gatepost.queue.limits import Limits
 from gatepost.queue.retry import Schedule
 from gatepost.queue.rules import Patience, Rule, Rules
@@ -16,13 +17,17 @@ HOUR, DAY = 3600.0, 86_400.0
 
 
 @pytest.mark.rfc("5321 §4.5.4.1")
-async def test_five_days_of_outage_end_in_a_bounce_and_what_came_later_arrives() -> None:
+async def test_five_days_of_outage_end_in_a_notice_and_a_bounce_and_what_came_later_arrives() -> None:
     world = World()
     world.hop.answer = DOWN
     bounces = world.route("example.org")
     await world.start()
     first = await world.accept("ann@example.net", "bob@example.net")
-    await world.clock.go_on(2 * DAY)
+    await world.clock.go_on(4 * HOUR - 1)
+    assert world.told(NoticeQueued) == []
+    await world.clock.go_on(HOUR + 2)
+    assert [each.message for each in world.told(NoticeQueued)] == [first], "its sender hears that it takes long"
+    await world.clock.go_on(2 * DAY - 5 * HOUR - 1)
     await world.restart()
     second = await world.accept("eve@example.net")
     await world.clock.go_on(3 * DAY - 1)
@@ -39,12 +44,17 @@ async def test_five_days_of_outage_end_in_a_bounce_and_what_came_later_arrives()
         (first, "ann@example.net"),
         (first, "bob@example.net"),
     ]
+    assert [each.message for each in world.told(NoticeQueued)] == [first, second], "of each message once"
     assert [each.message for each in world.told(BounceQueued)] == [first]
-    ((envelope, content),) = list(world.bounces())
-    assert envelope.reverse_path is None
-    assert [str(each) for each in envelope.recipients] == ["tim@example.org"]
-    assert content.count(b"Status: 4.4.7") == 2
-    assert bounces.recipients == ["tim@example.org"], "the sender is told by a route that works"
+    told = list(world.bounces())
+    assert [envelope.reverse_path for envelope, _ in told] == [None] * 3
+    assert {str(each) for envelope, _ in told for each in envelope.recipients} == {"tim@example.org"}
+    assert [re.findall(rb"(?m)^(?:Action|Status): (\S+)", content) for _, content in told] == [
+        [b"delayed", b"4.4.1"] * 2,
+        [b"delayed", b"4.4.1"],
+        [b"failed", b"4.4.7"] * 2,
+    ]
+    assert bounces.recipients == ["tim@example.org"] * 3, "the sender is told by a route that works"
 
     world.hop.answer = OK
     await world.clock.go_on(6 * HOUR)
