@@ -23,7 +23,7 @@ from gatepost.spool.files import Files
 from gatepost.spool.lane import lane_of
 from gatepost.spool.layout import make_folder
 from gatepost.spool.message_id import MessageIds
-from gatepost.spool.row import fresh_progress, row_of
+from gatepost.spool.row import WRITTEN, fresh_progress, row_of
 from gatepost.spool.schema import BODY_FOLDER, connect_writer, migrate
 from gatepost.spool.spool import Entry
 from servers import Authority, Gatepost, free_ports, wait_for
@@ -75,7 +75,8 @@ def fill(folder: Path, count: int, accounts: int, due: float) -> MessageId:
             if not part:
                 break
             connection.execute("BEGIN")
-            connection.executemany(f"INSERT INTO message VALUES ({','.join('?' * len(part[0]))}, 0)", part)
+            marks = ",".join("?" * len(part[0]))
+            connection.executemany(f"INSERT INTO message ({WRITTEN}) VALUES ({marks})", part)
             connection.executemany("INSERT INTO content VALUES (?, ?)", [(row[0], _CONTENT) for row in part])
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -128,7 +129,9 @@ def _weigh(server: Gatepost, secret: str) -> tuple[float, float]:
 def fairness(_repeats: int, folder: Path, authority: Authority) -> list[Row]:
     """Start on 100,000 messages of one account, all due before the single one of another; send one more meanwhile."""
     due = time.time() - 3600
-    with gatepost(folder / "fair", authority) as subject:
+    own = folder / "fair"
+    own.mkdir()
+    with gatepost(own, authority) as subject:
         server = subject.server
         assert server is not None
         server.stop()
@@ -140,8 +143,10 @@ def fairness(_repeats: int, folder: Path, authority: Authority) -> list[Row]:
         ready = time.time()
         waited = _delivered_at(server, alone) - ready
         sent = time.time()
-        load_with(subject, "--conns 1 --sessions 1")
-        (name,) = [line["message"] for line in server.lines() if line["event"] == "queued"]
+        said = load_with(subject, "--conns 1 --sessions 1")
+        if said["sessions_failed"]:
+            raise RuntimeError(f"the message was not taken: {said['errors'][:1]}")
+        name = _accepted(server)
         came = _delivered_at(server, name) - sent
         left = _HUNDRED_THOUSAND - sum(line["event"] == "delivered" for line in server.lines())
     return [
@@ -158,6 +163,18 @@ def fairness(_repeats: int, folder: Path, authority: Authority) -> list[Row]:
             came <= _DELAY_SECONDS and left > 0,
         ),
     ]
+
+
+def _accepted(server: Gatepost) -> str:
+    """Return the name of the one message that was sent, once the log has it."""
+    names: list[str] = []
+
+    def is_there() -> bool:
+        names.extend([line["message"] for line in server.lines() if line["event"] == "message accepted"])
+        return bool(names)
+
+    wait_for("the log to say that the message was accepted", is_there)
+    return names[0]
 
 
 def _delivered_at(server: Gatepost, name: str) -> float:
