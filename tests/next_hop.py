@@ -106,6 +106,7 @@ class FakeNextHop:
         mechanisms: SASL mechanisms that EHLO offers (inside TLS only, if there is any).
         logins: names and passwords that are good.
         tokens: names and access tokens that are good.
+        most_at_once: connections that are served at once; on those beyond it does what `on_too_many` says.
         loses_pipelined: throw away what comes in one piece with a command, as a server without PIPELINING may.
     """
 
@@ -119,6 +120,7 @@ class FakeNextHop:
         logins: dict[str, str] | None = None,
         tokens: dict[str, str] | None = None,
         loses_pipelined: bool = False,
+        most_at_once: int | None = None,
     ) -> None:
         self.extensions = extensions
         self.tls = tls
@@ -127,6 +129,8 @@ class FakeNextHop:
         self.logins = logins or {}
         self.tokens = tokens or {}
         self.loses_pipelined = loses_pipelined
+        self.most_at_once = most_at_once
+        self.on_too_many: tuple[str, Act] = ("greeting", say("421 4.7.0 too many connections", cut=True))
         self.mails: list[Mail] = []
         self.commands: list[str] = []
         self.connections = 0
@@ -135,6 +139,8 @@ class FakeNextHop:
         self.used_mechanisms: list[str] = []
         self.refused_mechanisms: dict[str, str] = {}
         self.peers: list[str] = []
+        self.said: list[tuple[str, bytes]] = []
+        self.before_tls = b""  # what it says in clear, some time after its yes to STARTTLS
         self._script: dict[str, list[tuple[Act, int | None]]] = {}
         self._server: asyncio.Server | None = None
         self._talks: set[Talk] = set()
@@ -232,8 +238,9 @@ class FakeNextHop:
             self._talks.discard(talk)
             self.open_connections -= 1
             writer.transport.abort()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            if not talk.is_between:
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
 
 
 class Talk(Logins):
@@ -244,11 +251,13 @@ class Talk(Logins):
         self.reader = reader
         self.writer = writer
         self.number = hop.connections
+        self.is_too_many = hop.most_at_once is not None and hop.open_connections > hop.most_at_once
         task = asyncio.current_task()
         assert task is not None
         self.task = task
         self.buffer = bytearray()
         self.is_encrypted = hop.tls == "implicit"
+        self.is_between = False  # in a handshake: asyncio forgets to tell the stream when that fails
         self.login = ""
         self.mail: Mail | None = None
 
@@ -288,10 +297,13 @@ class Talk(Logins):
     async def do(self, usual: str, *steps: str) -> bool:
         """Do what the script says, or say the usual; tell whether that was a yes."""
         act = self.hop.act(*steps)
+        if self.is_too_many and self.hop.on_too_many[0] in steps:
+            act = self.hop.on_too_many[1]
         if act.seconds:
             await asyncio.sleep(act.seconds)
         octets = act.octets if act.octets is not None else f"{usual}\r\n".encode()
         if octets:
+            self.hop.said.append((steps[0], octets))
             await self.send(octets)
         if act.cut:
             raise Hangup
@@ -317,7 +329,12 @@ class Talk(Logins):
     async def do_starttls(self, line: str) -> None:
         if await self.do("220 2.0.0 go ahead", "STARTTLS"):
             assert self.hop.context is not None
+            if self.hop.before_tls:
+                await asyncio.sleep(0.01)
+                await self.send(self.hop.before_tls)
+            self.is_between = True
             await self.writer.start_tls(self.hop.context)
+            self.is_between = False
             self.is_encrypted = True
             self.login = ""
 

@@ -16,7 +16,7 @@ from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.transport import Delivery
 from gatepost.relay.wire import Timeouts
 from next_hop import ALL_EXTENSIONS, Act, FakeNextHop, babble, cut, late, say, silent
-from next_hop_answers import CLOSING, NEVER, TABLE, seen
+from next_hop_answers import CLOSING, NEVER, OUT_OF_STEP, TABLE, seen
 
 SHORT = 1.0
 """How long our client waits where a test lets it wait in vain, in seconds."""
@@ -53,7 +53,11 @@ async def start() -> AsyncIterator[Start]:
 
 @pytest.mark.rfc("2920 §3.1")
 @pytest.mark.rfc("5321 §4.2.1")
-@pytest.mark.parametrize(("script", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [row[1:] for row in (*TABLE, *OUT_OF_STEP)],
+    ids=[row[0] for row in (*TABLE, *OUT_OF_STEP)],
+)
 async def test_each_reply_gives_each_recipient_its_result(
     hop: FakeNextHop, start: Start, script: dict[str, Act], expected: list[str]
 ) -> None:
