@@ -19,10 +19,11 @@ from gatepost import parts, route_parts
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.authority import Authority
 from gatepost.listener.client_trust import ClientTrust
+from gatepost.listener.ending import end_sessions
 from gatepost.listener.limits import Connections
 from gatepost.listener.listener import Listener
 from gatepost.listener.tls import KeyPair, ListenerContext, load_pairs
-from gatepost.model import reply as replies
+from gatepost.message.signer import Signer
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ConfigReloaded, WorkerStarted, WorkerStopped
@@ -34,7 +35,6 @@ from gatepost.relay.router import Router
 from gatepost.session.conversation import Conversation
 from gatepost.session.revocation import end_revoked
 from gatepost.session.service import Limits, Service
-from gatepost.session.wire import LINGER
 from gatepost.spool.sqlite import SqliteSpool
 from gatepost.state.connections import ConnectionTable
 from gatepost.state.keys import Keys, load_keys
@@ -48,8 +48,6 @@ __all__ = ["RealClock", "Worker"]
 
 _log = logging.getLogger("gatepost.app")
 
-_TURN = 0.02  # how often is looked whether those who are waited for have ended
-_LATE, _RECOVERY = 0.2, 1.0  # a turn that took so long was not of our making; so long others may feel it
 _RETIREMENT = 30.0  # for deliveries that began on a route that is no more, or changed
 
 
@@ -78,6 +76,7 @@ class Worker:
     Attributes:
         queues: its spools and what drives them; the first takes new mail.
         paused_routes: routes that somebody paused by hand, and since when.
+        signer: signs mail with DKIM.
         state: what it shares with the other workers.
         generation: how often the configuration was loaded.
         reload_error: why the last reload came to nothing; empty if it did not.
@@ -111,6 +110,7 @@ class Worker:
         self._leaves_sockets = leaves_sockets
         self._table = table or ConnectionTable(1)
         self.state = parts.node_state(config, self.clock, emit)
+        self.signer = Signer(self.clock)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -148,15 +148,16 @@ class Worker:
         self.authority: Authority = parts.authority(config, self._keys, self.clock, self.emit)
         await self.authority.refresh()
         self._outgoing = Outgoing(config.state_dir, self.number, self._table.workers, self.clock.monotonic)
+        self.signer.adapt(*parts.signing(config))
         self._routes = route_parts.routes(config, emit=self.emit, outgoing=self._outgoing)
         self.router = Router(self._routes.values())
-        self.queues = open_queues(config, self._folders, self.router, self.clock, self.emit)
+        self.queues = open_queues(config, self._folders, self.router, self.clock, self.emit, self.signer)
         self.pause_routes(read_paused(config.state_dir))
         self.state.open()
         self._make_listeners()
         self._watch(self.authority.watch(self._end_revoked), "stores")
         self._watch(self.state.run(), "state")
-        self._retirement = parts.retirement(config, self.queues[0], self.clock, self.emit)
+        self._retirement = parts.retirement(config, self.queues[0], self.clock, self.emit, self.signer)
         self._watch(self._retirement.run(), "retirement")
         for queue in self.queues:
             self._watch(queue.scheduler.run(), f"queue {queue.number}")
@@ -199,6 +200,7 @@ class Worker:
             limits=limits,
             content=parts.content_limits(self.config, listener),
             guesses=self.state.guesses,
+            signer=self.signer,
             unheard=parts.unheard(self.config, self.state.database, self._keys, self.clock),
             sessions=sessions,
         )
@@ -233,12 +235,14 @@ class Worker:
             StoreUnavailable: a store cannot be opened.
         """
         routes = route_parts.routes(config, self._routes, self.emit, self._outgoing)
+        signing = parts.signing(config)
         policies, limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         authority = await self._new_authority(config)
         load_pairs(self._context, pairs, minimum_version=config.tls.minimum_version, trusts=trusts)
         # From here on nothing can fail.
+        self.signer.adapt(*signing)
         self.state.guesses.adapt(parts.login_limits(config))
-        self._retirement.adapt(*parts.ending(config, self.queues[0], self.clock, self.emit))
+        self._retirement.adapt(*parts.ending(config, self.queues[0], self.clock, self.emit, self.signer))
         old_routes, self._routes, self.config = self._routes, routes, config
         self.router = Router(routes.values())
         rules = queue_rules(config)
@@ -313,7 +317,8 @@ class Worker:
             for listener in self.listeners:
                 await listener.stop()
         # Both at once: a delivery begun while the last clients are waited for might be cut off after its final dot.
-        await asyncio.gather(self._end_sessions(grace), *[queue.scheduler.drain(grace) for queue in self.queues])
+        ending = end_sessions(self.listeners, grace, self.clock, leaves_sockets=self._leaves_sockets)
+        await asyncio.gather(ending, *[queue.scheduler.drain(grace) for queue in self.queues])
         for task in (*self._tasks, *self._retiring):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._retiring, return_exceptions=True)
@@ -324,45 +329,6 @@ class Worker:
         self.authority.close()
         await self.state.close()
         self.emit(WorkerStopped(worker=self.number, reason=reason))
-
-    async def _end_sessions(self, grace: float) -> None:
-        if not self.listeners:
-            return
-        deadline = self.clock.monotonic() + grace
-        for listener in self.listeners:
-            listener.service.is_draining = True
-            listener.service.turns_away = not self._leaves_sockets
-        sessions, held_up = self.sessions, float("-inf")
-        while True:
-            began = self.clock.monotonic()
-            await asyncio.sleep(_TURN)
-            now = self.clock.monotonic()
-            # Held up ourselves, we have yet to read what came meanwhile, and clients have to say it: nobody is idle.
-            held_up = now if now - began > _LATE else held_up
-            for session in list(sessions):
-                session.service.is_draining = True
-                if now - held_up >= _RECOVERY:
-                    session.dismiss()
-            is_quiet = all(session.is_leaving for session in sessions)
-            if self._leaves_sockets:
-                # Nobody else knows of these: they are served as if they had come a moment before.
-                is_quiet = is_quiet and not any(listener.is_opening for listener in self.listeners)
-            if is_quiet or self.clock.monotonic() >= deadline:
-                break
-        for listener in self.listeners:
-            await listener.stop()
-            await listener.end_handshakes()
-        for session in list(sessions):
-            # RFC 5321 §3.8: 421 before we close, also in the middle of a message.
-            session.cut_off(replies.SHUTTING_DOWN, "shutting down")
-        # What was said last must reach its client.
-        deadline = self.clock.monotonic() + min(grace, LINGER)
-        while True:
-            await asyncio.sleep(_TURN)
-            if not sessions or self.clock.monotonic() >= deadline:
-                break
-        for session in list(sessions):
-            session.abort()
 
 
 def _tell_of_end(task: asyncio.Task[None]) -> None:

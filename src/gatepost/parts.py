@@ -23,6 +23,7 @@ from gatepost.identity.verifiers import Argon2
 from gatepost.listener.client_trust import ClientTrust, read_trust
 from gatepost.listener.listener import bind
 from gatepost.listener.tls import KeyPair, ListenerContext, read_pair, server_context
+from gatepost.message.signer import DomainKeys, Signer
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
 from gatepost.policy.chain import Chain
@@ -42,6 +43,7 @@ from gatepost.state.counters import Counters
 from gatepost.state.database import Database
 from gatepost.state.keys import Keys
 from gatepost.state.node import STATE_FILE, NodeState
+from gatepost.state.signing_keys import load_signing_keys
 from gatepost.state.subjects import LoginLimits
 from gatepost.state.unheard import Unheard
 from gatepost.store_parts import bring_postgres_up, ledgers, open_stores
@@ -66,6 +68,7 @@ __all__ = [
     "retirement",
     "rules",
     "session_limits",
+    "signing",
     "tls_context",
     "unheard",
 ]
@@ -122,20 +125,22 @@ def _mechanisms(listener: schema.Listener, auth: schema.Auth) -> list[Mechanism]
     return [each for each in found if listener.client_ca is not None or each.needs is not Needs.CERTIFICATE]
 
 
-def retirement(config: schema.Config, queue: MailQueue, clock: Clock, emit: Emitter) -> Retirement:
+def retirement(
+    config: schema.Config, queue: MailQueue, clock: Clock, emit: Emitter, signer: Signer | None = None
+) -> Retirement:
     """Return what looks after credentials whose time is nearly over."""
-    kept, warning, warn = ending(config, queue, clock, emit)
+    kept, warning, warn = ending(config, queue, clock, emit, signer)
     return Retirement(kept, config.state_dir / STATE_FILE, warning, clock, emit, warn)
 
 
 def ending(
-    config: schema.Config, queue: MailQueue, clock: Clock, emit: Emitter
+    config: schema.Config, queue: MailQueue, clock: Clock, emit: Emitter, signer: Signer | None = None
 ) -> tuple[Sequence[Ledger], float, Warn | None]:
     """Return the accounts databases that are looked after, how long before its end a credential is warned of, and how.
 
     Mail to owners goes by *queue*.
     """
-    mail = OwnerMail(config.hostname, queue.spool, queue.scheduler.wake, clock, emit)
+    mail = OwnerMail(config.hostname, queue.spool, queue.scheduler.wake, clock, emit, signer)
     return ledgers(config), config.auth.expiry_warning.total_seconds(), mail.warn if config.auth.expiry_mail else None
 
 
@@ -214,6 +219,21 @@ def content_limits(config: schema.Config, listener: schema.Listener) -> ContentL
     """Return what content *listener* takes."""
     limits = config.limits
     return ContentLimits(limits.header_bytes, limits.line_bytes, listener.bare_line_endings == "normalise")
+
+
+def signing(config: schema.Config) -> tuple[DomainKeys, frozenset[bytes]]:
+    """Read the DKIM keys of the domains whose mail is signed; return them, and which fields are left out.
+
+    Raises:
+        ConfigError: some cannot be used, or a domain has none that must have one.
+    """
+    wanted = config.dkim.domains
+    keys = {} if wanted == () else load_signing_keys(config.state_dir)
+    if wanted is not None:
+        if missing := [domain for domain in wanted if domain not in keys]:
+            raise ConfigError(f'dkim.domains: "{missing[0]}" has no key; run: gatepost dkim add {missing[0]}')
+        keys = {domain: keys[domain] for domain in wanted}
+    return keys, frozenset(each.encode() for each in config.dkim.unsigned_fields)
 
 
 def open_sockets(config: schema.Config, given: Mapping[str, socket.socket] | None = None) -> list[socket.socket]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.errors import SpoolUnavailable
+from gatepost.message.signer import Signer
 from gatepost.model.clock import Clock
 from gatepost.model.priority import Priority
 from gatepost.observe.events import Event, SpoolTroubled
@@ -25,7 +26,12 @@ __all__ = ["open_queues", "queue_limits", "queue_rules"]
 
 
 def open_queues(
-    config: schema.Config, folders: Sequence[Path], routes: Routes, clock: Clock, emit: Callable[[Event], None]
+    config: schema.Config,
+    folders: Sequence[Path],
+    routes: Routes,
+    clock: Clock,
+    emit: Callable[[Event], None],
+    signer: Signer | None = None,
 ) -> list[MailQueue]:
     """Open the spools in *folders*: the first is where new mail goes, the others somebody left over.
 
@@ -58,6 +64,7 @@ def open_queues(
             emit=emit,
             schedule=rules,
             limits=queue_limits(config),
+            signer=signer,
         )
         queues.append(MailQueue(int(folder.name) if folder.name.isdigit() else 0, spool, scheduler))
     return queues

@@ -7,8 +7,8 @@ At the end stands each bar, and whether it is met.
 
 PEERS (aiosmtpd; some of aiosmtpd,postfix,exim,chasquid,chasquid-cheap,haraka: who is missing tells how to get it, and
 what else it needs), BENCH_REPEATS (3), BENCH_LOADS (a,b,c,d) and BENCH_MORE
-(apart,chosen,attack,pipelined,eight,idle,start,sync,million,fair) say how much; BENCH_REPORT names a file for a report.
-The exit code is 1 if a bar is missed, or a session with gatepost or with a peer that a bar is about failed.
+(apart,chosen,attack,pipelined,eight,idle,start,sync,million,fair,dkim) say how much; BENCH_REPORT names a file for a
+report.  The exit code is 1 if a bar is missed, or a session with gatepost or with a peer that a bar is about failed.
 """
 
 from __future__ import annotations

@@ -33,12 +33,12 @@ _COLUMNS = ("name", "path", "bytes")
 @config_option
 @json_option
 def backup(config: Config, file: Path, force: bool, as_json: bool) -> None:
-    """Write accounts, state, key and configuration to FILE.
+    """Write accounts, state, keys and configuration to FILE.
 
     FILE is a tar archive that only you can read.
 
     The server may go on meanwhile: each database is copied as it was at one moment, and the copy is checked.  Together
-    the accounts and the key are enough to log in: keep FILE where nobody else comes.
+    the accounts and the key are enough to log in, and a DKIM key to sign: keep FILE where nobody else comes.
 
     Mail is not in it: most of it would have been delivered by the time it is restored, and would go out again.  Nor are
     the certificate, its key, and the files that hold secrets of routes and stores: keep those where they came from.
@@ -86,6 +86,7 @@ def _collect(config: Config, folder: Path, left_out: list[str]) -> list[_Part]:
     """Copy everything into *folder*; note what is worth less than all the rest, and cannot be copied."""
     from gatepost.state.node import STATE_FILE
     from gatepost.state.paused_routes import PAUSED_ROUTES_FILE
+    from gatepost.state.signing_keys import KEYS_FOLDER
 
     if not config.secret_key_file.exists():
         raise Told(f"{config.secret_key_file}: is not there: no server has run with this configuration yet")
@@ -96,6 +97,11 @@ def _collect(config: Config, folder: Path, left_out: list[str]) -> list[_Part]:
         (PAUSED_ROUTES_FILE, config.state_dir / PAUSED_ROUTES_FILE),
     ):
         if path.exists():
+            parts.append(_Part(name, path, _copy_file(path, folder / name)))
+    if (keys := config.state_dir / KEYS_FOLDER).is_dir():
+        (folder / KEYS_FOLDER).mkdir(0o700)
+        for path in sorted(keys.glob("[!.]*.json")):
+            name = f"{KEYS_FOLDER}/{path.name}"
             parts.append(_Part(name, path, _copy_file(path, folder / name)))
     databases = [(number, each) for number, each in enumerate(config.store) if each.type == "sqlite"]
     for number, store in databases:

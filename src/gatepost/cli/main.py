@@ -30,6 +30,7 @@ VERBS = {
     "backup": "gatepost.cli.backup:backup",
     "send": "gatepost.cli.send:send",
     "audit": "gatepost.cli.audit:audit",
+    "dkim": "gatepost.cli.dkim:dkim",
     "cert": "gatepost.cli.cert:cert",
     "demo": "gatepost.cli.demo:demo",
 }

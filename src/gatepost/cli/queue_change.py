@@ -33,7 +33,13 @@ _REASONS = {
     "unreadable": "cannot be read, so its sender cannot be told; drop it with --silent",
     "failed": "the spool cannot be read or written now; see the log of the server",
 }
-_NEEDED_OFFLINE = ("gatepost.app", "gatepost.queue.control", "gatepost.spool.layout", "gatepost.state.lock")
+_NEEDED_OFFLINE = (
+    "gatepost.app",
+    "gatepost.message.dkim_key",
+    "gatepost.queue.control",
+    "gatepost.spool.layout",
+    "gatepost.state.lock",
+)
 _HARMLESS = frozenset({"held", "not held"})
 
 
@@ -214,7 +220,9 @@ def _by_workers(config: Config, wanted: Iterator[str], order: dict[str, Any]) ->
 async def _by_files(config: Config, wanted: Sequence[str], order: dict[str, Any]) -> list[dict[str, str]]:
     """Open one spool after the other, as a server would."""
     from gatepost.app import RealClock
+    from gatepost.message.signer import Signer
     from gatepost.model.envelope import MessageId
+    from gatepost.parts import signing
     from gatepost.queue.control import Change, Outcome, QueueControl
     from gatepost.queue.redirect import redirect_of
     from gatepost.queue_parts import queue_rules
@@ -223,14 +231,16 @@ async def _by_files(config: Config, wanted: Sequence[str], order: dict[str, Any]
     from gatepost.spool.sqlite import SqliteSpool
 
     clock = RealClock()
-    rules = queue_rules(config)
+    rules, signer = queue_rules(config), Signer(clock, *signing(config))
     outcomes = dict.fromkeys(map(MessageId, wanted), Outcome.UNKNOWN)
     for folder in folders(config.spool_dir):
         missing = [name for name, outcome in outcomes.items() if outcome is Outcome.UNKNOWN]
         if not missing:
             break
         spool = SqliteSpool(folder, clock=clock, inline_bytes=config.spool.inline_bytes, priority=rules.priority)
-        control = QueueControl(spool, None, hostname=config.hostname, clock=clock, emit=lambda _event: None)
+        control = QueueControl(
+            spool, None, hostname=config.hostname, clock=clock, emit=lambda _event: None, signer=signer
+        )
         try:
             for name in filter(is_message_id, missing):
                 outcomes[name] = await control.apply(

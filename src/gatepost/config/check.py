@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gatepost.config.certificate import Certificate, Flaw, check_pair
+from gatepost.config.check_dkim import check_dkim
 from gatepost.config.check_mechanisms import check_client_certificates, check_mechanisms
 from gatepost.config.check_oauth import check_issuers
 from gatepost.config.check_queue import check_queue
@@ -50,7 +51,7 @@ Look = Callable[[Config, Findings], None]
 def check(config: Config, now: dt.datetime | None = None) -> Findings:
     """Look at *config* as a whole, and at the files it names."""
     findings = Findings(config)
-    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, check_routes, check_queue):
+    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, check_routes, check_queue, check_dkim):
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, StringConstraints, field_validator
 
+from gatepost.config.dkim import Dkim
 from gatepost.config.limits import Limits
 from gatepost.config.listeners import Listener, Mechanism, check_distinct
 from gatepost.config.locate import Source
@@ -40,6 +41,7 @@ __all__ = [
     "Auth",
     "Config",
     "DiscardRoute",
+    "Dkim",
     "HostRoute",
     "HttpStore",
     "Idempotence",
@@ -264,6 +266,7 @@ class Config(Table):
     )
     idempotence: Idempotence = Field(default=Idempotence(), description="Mail that a client sends again.")
     queue: Queue = Field(default=Queue(), description="When mail is tried again.")
+    dkim: Dkim = Field(default=Dkim(), description="DKIM signatures.")
     spool: Spool = Field(default=Spool(), description="Where accepted mail lies.")
     observe: Observe = Field(default=Observe(), description="What is logged.")
     admin: Admin = Field(default=Admin(), description="Health checks and metrics over HTTP.")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost import __version__
 from gatepost.control.protocol import IDS_LIMIT
-from gatepost.errors import Malformed, SpoolUnavailable
+from gatepost.errors import ConfigError, Malformed, SpoolUnavailable, Unavailable
 from gatepost.model.envelope import MessageId
 from gatepost.observe.events import RouteChanged
+from gatepost.parts import signing
 from gatepost.queue.control import Change, Outcome, QueueControl
 from gatepost.queue.health import Health
 from gatepost.queue.redirect import Redirect, redirect_of
@@ -172,7 +173,12 @@ async def _queue(context: Context, request: Mapping[str, Any]) -> list[dict[str,
         raise Malformed("an id is sixteen letters and digits")
     controls = [
         QueueControl(
-            queue.spool, queue.scheduler, hostname=worker.config.hostname, clock=worker.clock, emit=worker.emit
+            queue.spool,
+            queue.scheduler,
+            hostname=worker.config.hostname,
+            clock=worker.clock,
+            emit=worker.emit,
+            signer=worker.signer,
         )
         for queue in worker.queues
     ]
@@ -225,11 +231,23 @@ async def _expect_reload(context: Context, _request: Mapping[str, Any]) -> list[
     return [{"generation": context.worker.generation, "parent": os.getppid()}]
 
 
+async def _signing_keys(context: Context, _request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read the DKIM keys anew, and tell whose mail is signed."""
+    worker = context.worker
+    try:
+        keys, left_out = await asyncio.to_thread(signing, worker.config)
+    except ConfigError as error:
+        raise Unavailable(f"the DKIM keys cannot be used, and those before go on: {error}") from None
+    worker.signer.adapt(keys, left_out)
+    return [{"domain": each} for each in keys]
+
+
 VERBS: Final[Mapping[str, Verb]] = {
     "status": _status,
     "health": _health,
     "queue": _queue,
     "routes": _routes,
     "expect-reload": _expect_reload,
+    "signing-keys": _signing_keys,
 }
 """By name.  `tail` is not among them: it has no end."""

@@ -78,6 +78,7 @@ class Envelope:
         fields: values of header fields that a route asks for, by name in lower case; they are read from the content
             when they are needed, and not written down.
         route: name of the route that an operator chose for it; empty for what the configuration says.
+        signatures: how many DKIM signatures of ours it bears: the first ones in its header.
     """
 
     reverse_path: Mailbox | None
@@ -94,6 +95,7 @@ class Envelope:
     label: str = ""
     fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
     route: str = ""
+    signatures: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,16 @@ from dataclasses import replace
 
 from gatepost.errors import Misuse, SpoolFull, SpoolUnavailable
 from gatepost.message.dsn import Action
+from gatepost.message.signer import Signer
 from gatepost.model.clock import Clock
 from gatepost.model.delivery import Cause, Deferred, Failed, RemoteReply, Result
+from gatepost.model.envelope import Body
 from gatepost.model.value import value
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.grouping import is_left_over
 from gatepost.queue.notices import Notice, notices
-from gatepost.relay.transport import Delivery, Transport
+from gatepost.relay.conversion import Signed
+from gatepost.relay.transport import Content, Delivery, Transport
 from gatepost.spool.spool import Draft, Entry, Spool
 
 __all__ = ["Attempt", "Outcome", "Unreached"]
@@ -80,16 +83,20 @@ class Attempt:
         spool: where the content lies.
         bouncer: who writes notifications.
         clock: what time it is.
+        signer: signs anew what had to be converted; None where nobody signs.
 
     Attributes:
         seconds: how long a transport may take, whatever it waits for.
     """
 
-    def __init__(self, spool: Spool, bouncer: Bouncer, clock: Clock, seconds: float) -> None:
+    def __init__(
+        self, spool: Spool, bouncer: Bouncer, clock: Clock, seconds: float, signer: Signer | None = None
+    ) -> None:
         self.seconds = seconds
         self._spool = spool
         self._bouncer = bouncer
         self._clock = clock
+        self._signer = signer
 
     async def __call__(
         self,
@@ -121,7 +128,8 @@ class Attempt:
         undrafted = spool_trouble = ""
         try:
             async with self._spool.content(entry) as content:
-                answer = await self._deliver(transport, Delivery(entry.id, envelope, recipients, content))
+                delivery = Delivery(entry.id, envelope, recipients, self._kept_signed(entry, content))
+                answer = await self._deliver(transport, delivery)
                 if len(answer) != len(recipients):
                     raise Misuse(f"{transport.name} gave {len(answer)} results for {len(recipients)} recipients")
                 given = answer
@@ -185,6 +193,13 @@ class Attempt:
                 raise
             # It may have been taken: nobody knows how far it came.
             return (Deferred(_TOO_SLOW, "", Cause.NEXT_HOP, is_doubtful=True),) * len(delivery.recipients)
+
+    def _kept_signed(self, entry: Entry, content: Content) -> Content:
+        """Return what to hand over: content that may be converted brings along who signs it anew."""
+        envelope = entry.envelope
+        if not envelope.signatures or envelope.body is not Body.EIGHT_BIT:
+            return content
+        return Signed(content, entry.id, envelope.signatures, self._signer)
 
 
 def _has_failed(results: tuple[Result, ...]) -> bool:

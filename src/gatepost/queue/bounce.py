@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncGenerator, Sequence
 
 from gatepost.message.dsn import CONTENT_LIMIT, Action, RecipientReport, Report, compose
+from gatepost.message.signer import Signer
 from gatepost.model.envelope import Body, Envelope, Notify, Recipient, Ret
 from gatepost.model.xtext import decode_xtext, original_recipient
 from gatepost.queue.notices import Notice
@@ -23,10 +24,12 @@ class Bouncer:
 
     Args:
         hostname: our own name.
+        signer: signs them, if it has a key of ours; None where nobody signs.
     """
 
-    def __init__(self, hostname: str) -> None:
+    def __init__(self, hostname: str, signer: Signer | None = None) -> None:
         self._hostname = hostname
+        self._signer = signer
         self._serial = itertools.count(1)
 
     async def draft(
@@ -75,6 +78,7 @@ class Bouncer:
     def _enclose(self, about: Envelope, content: bytes) -> Draft:
         assert about.reverse_path is not None
         to = about.reverse_path.in_ascii()
+        content, signatures = (content, 0) if self._signer is None else self._signer.sign_whole(content)
         header_bytes = content.find(b"\r\n\r\n") + 4
         envelope = Envelope(
             reverse_path=None,
@@ -86,6 +90,7 @@ class Bouncer:
             size_bytes=len(content),
             # What must not leave the sandbox is not answered outside of it either.
             sandbox=about.sandbox,
+            signatures=signatures,
         )
         return Draft(envelope, content)
 

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Awaitable, Callable
 
 from gatepost.errors import SpoolUnavailable
+from gatepost.message.signer import Signer
 from gatepost.model.clock import Clock
 from gatepost.model.delivery import Failed, RemoteReply
 from gatepost.model.envelope import MessageId
@@ -59,14 +60,22 @@ class QueueControl:
         hostname: our own name, for bounces.
         clock: what time it is.
         emit: hears of what was done.
+        signer: signs bounces; None where nobody does.
     """
 
     def __init__(
-        self, spool: Spool, scheduler: Scheduler | None, *, hostname: str, clock: Clock, emit: Callable[[Event], None]
+        self,
+        spool: Spool,
+        scheduler: Scheduler | None,
+        *,
+        hostname: str,
+        clock: Clock,
+        emit: Callable[[Event], None],
+        signer: Signer | None = None,
     ) -> None:
         self._spool = spool
         self._scheduler = scheduler
-        self._bouncer = Bouncer(hostname)
+        self._bouncer = Bouncer(hostname, signer)
         self._clock = clock
         self._emit = emit
 

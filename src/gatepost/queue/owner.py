@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+from gatepost.message.signer import Signer
 from gatepost.message.warning import ExpiryWarning, compose_warning
 from gatepost.model.address import parse_mailbox
 from gatepost.model.clock import Clock
@@ -25,16 +26,24 @@ class OwnerMail:
         wake: hears of what was kept.
         clock: what time it is.
         emit: hears of what was done.
+        signer: signs it, if it has a key of ours; None where nobody signs.
     """
 
     def __init__(
-        self, hostname: str, spool: Spool, wake: Callable[[MessageId], None], clock: Clock, emit: Emitter
+        self,
+        hostname: str,
+        spool: Spool,
+        wake: Callable[[MessageId], None],
+        clock: Clock,
+        emit: Emitter,
+        signer: Signer | None = None,
     ) -> None:
         self._hostname = hostname
         self._spool = spool
         self._wake = wake
         self._clock = clock
         self._emit = emit
+        self._signer = signer
         self._serial = itertools.count(1)
 
     async def warn(self, event: CredentialExpiring) -> None:
@@ -61,6 +70,7 @@ class OwnerMail:
                 used_with=(event.mechanism, event.address, event.client),
             )
         )
+        content, signatures = (content, 0) if self._signer is None else self._signer.sign_whole(content)
         header_bytes = content.find(b"\r\n\r\n") + 4
         envelope = Envelope(
             # RFC 3834 §3.3: nothing comes back for what no person wrote.
@@ -70,6 +80,7 @@ class OwnerMail:
             smtputf8=not (to.is_ascii and content[:header_bytes].isascii()),
             header_bytes=header_bytes,
             size_bytes=len(content),
+            signatures=signatures,
         )
         receipt = await self._spool.put(Draft(envelope, content))
         self._wake(receipt.id)

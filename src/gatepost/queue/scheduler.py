@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from operator import attrgetter
 
 from gatepost.errors import SpoolUnavailable
+from gatepost.message.signer import Signer
 from gatepost.model.clock import Clock
 from gatepost.model.delivery import Cause
 from gatepost.model.envelope import Envelope, MessageId, Recipient
@@ -54,6 +55,7 @@ class Scheduler:
         emit: who hears of what happened.
         schedule: when to try again.
         limits: how much at once.
+        signer: signs bounces, and anew what had to be converted; None where nobody signs.
 
     Attributes:
         gates: the ways into the routes.
@@ -72,6 +74,7 @@ class Scheduler:
         emit: Callable[[Event], None],
         schedule: Schedules | None = None,
         limits: Limits | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self._spool = spool
         self._routes = routes
@@ -79,7 +82,7 @@ class Scheduler:
         self._emit = emit
         self._schedules: Schedules = schedule or Schedule()
         self._limits = limits or Limits()
-        self._attempt = Attempt(spool, Bouncer(hostname), clock, self._limits.seconds)
+        self._attempt = Attempt(spool, Bouncer(hostname, signer), clock, self._limits.seconds, signer)
         self.flights: dict[MessageId, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = 0

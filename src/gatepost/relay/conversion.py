@@ -1,15 +1,23 @@
-"""Turn 8-bit content into 7-bit content for a next hop without 8BITMIME (RFC 6152 §3)."""
+"""Turn 8-bit content into 7-bit content for a next hop without 8BITMIME (RFC 6152 §3).
+
+What bears signatures of ours is signed anew then: they would not survive.  Signatures that it came with stay.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 from gatepost.errors import Malformed
 from gatepost.message.convert import to_seven_bit
+from gatepost.message.signer import Signer
+from gatepost.model.envelope import MessageId
 from gatepost.relay.transport import Content
 
-__all__ = ["CONVERSION_LIMIT", "Converted", "convert"]
+__all__ = ["CONVERSION_LIMIT", "Converted", "Signed", "convert"]
+
+_log = logging.getLogger("gatepost.relay")
 
 CONVERSION_LIMIT = 32 * 1024 * 1024
 """Largest content that is converted, in octets: it lies in memory meanwhile."""
@@ -28,6 +36,45 @@ class Converted:
             yield self.inline
 
 
+class Signed:
+    """Content that bears signatures of ours.
+
+    Args:
+        content: what is to be sent.
+        message_id: its name in the spool.
+        signatures: how many there are, the first ones in its header.
+        signer: signs it anew; None where nobody does any more.
+    """
+
+    def __init__(self, content: Content, message_id: MessageId, signatures: int, signer: Signer | None) -> None:
+        self._content = content
+        self._message_id = message_id
+        self._signatures = signatures
+        self._signer = signer
+        self.size_bytes = content.size_bytes
+        self.inline = content.inline
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content from its start, as it is."""
+        return self._content.chunks()
+
+    def in_seven_bit(self, whole: bytes) -> bytes:
+        """Convert *whole*, all of it, and sign what comes out.
+
+        Raises:
+            Malformed: it cannot be converted.
+        """
+        converted = to_seven_bit(Signer.unsigned(whole, self._signatures))
+        signed, count = (converted, 0) if self._signer is None else self._signer.sign_whole(converted)
+        if not count:
+            # RFC 6376 §6.1: a broken signature is worth no more than none, and looks like forgery.
+            _log.warning(
+                "a message goes out unsigned: it was converted to 7-bit, and its domain has no DKIM key any more",
+                extra={"queue_id": self._message_id},
+            )
+        return signed
+
+
 async def convert(content: Content) -> Content:
     """Return *content* with nothing but 7-bit octets; the work is done in a thread.
 
@@ -40,4 +87,6 @@ async def convert(content: Content) -> Content:
     whole = content.inline
     if whole is None:
         whole = b"".join([piece async for piece in content.chunks()])
-    return Converted(await asyncio.to_thread(to_seven_bit, whole))
+    return Converted(
+        await asyncio.to_thread(content.in_seven_bit if isinstance(content, Signed) else to_seven_bit, whole)
+    )

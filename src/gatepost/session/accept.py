@@ -33,8 +33,9 @@ async def accept(session: Conversation, transaction: Transaction, reader: DataRe
     if reader.fault is not None:
         _refuse(session, transaction, reader, reader.fault, "")
         return
+    signing = reader.signing
     try:
-        examined = examine(reader.header)
+        examined = (signing.examined if signing is not None else None) or examine(reader.header)
     except Malformed as error:
         _refuse(session, transaction, reader, reply_to(error), error.reason)
         return
@@ -86,6 +87,9 @@ async def _keep(
             recipient=recipients[0].mailbox if len(recipients) == 1 else None,
         ),
     )
+    prefix, signatures = prepared.prefix, 0
+    if reader.signing is not None:
+        prefix, signatures = reader.signing.sign(prefix, examined)
     # RFC 6531 §3.2: the next hop needs SMTPUTF8 only if an address or the header really is UTF-8.  Octets beyond ASCII
     # in the header of a client that did not ask for SMTPUTF8 are of the old kind, and go on as 8BITMIME, as they came.
     smtputf8 = transaction.smtputf8 and not (addresses_are_ascii and prepared.prefix.isascii())
@@ -98,17 +102,18 @@ async def _keep(
         account=identity.account,
         credential=identity.credential,
         label=identity.label,
-        header_bytes=len(prepared.prefix),
-        size_bytes=len(prepared.prefix) + reader.size - len(reader.header),
+        header_bytes=len(prefix),
+        size_bytes=len(prefix) + reader.size - len(reader.header),
         sandbox=identity.sandbox,
         ret=transaction.ret,
         envid=transaction.envid,
+        signatures=signatures,
     )
     # Once the spool has begun, the message may be there: then it is told of and relayed like any other, even when its
     # client hangs up meanwhile and hears of no 250.
     session.is_keeping = True
     try:
-        receipt = await incoming.commit(envelope, prepared.prefix, held=held)
+        receipt = await incoming.commit(envelope, prefix, held=held)
     except SpoolUnavailable:
         service.policies.undo(transaction)
         raise

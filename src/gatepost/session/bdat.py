@@ -15,6 +15,7 @@ from gatepost.session.chunk import ChunkReader
 from gatepost.session.extensions.chunking import parse_chunk
 from gatepost.session.failures import reply_to
 from gatepost.session.repeat import watch
+from gatepost.session.signing import signing_of
 from gatepost.session.state import State
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def _begin(session: Conversation) -> ChunkReader:
     service = session.service
     reader = ChunkReader(service.spool.begin(), session.message_limit, service.content)
     watch(session, reader)
+    reader.signing = signing_of(service.signer)
     return reader
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gatepost.model import reply as replies
 from gatepost.model.reply import Reply
+from gatepost.session.signing import Signing
 from gatepost.state.unheard import Fingerprint
 
 __all__ = ["ContentLimits", "DataReader"]
@@ -51,6 +52,7 @@ class DataReader:
         fault: the first thing wrong with it, if any.
         write: takes the body.
         fingerprint: what tells it from other messages, where somebody asks for that.
+        signing: sees the header, and may want the body; None where nobody signs.
     """
 
     __slots__ = (
@@ -64,6 +66,7 @@ class DataReader:
         "fingerprint",
         "header",
         "is_ascii",
+        "signing",
         "size",
         "write",
     )
@@ -71,6 +74,7 @@ class DataReader:
     def __init__(self, write: Callable[[bytes], None], limit: int, limits: ContentLimits) -> None:
         self.write = write
         self.fingerprint: Fingerprint | None = None
+        self.signing: Signing | None = None
         self._limit = limit
         self._limits = limits
         self._line = 0  # octets of the line that has not ended yet
@@ -165,6 +169,8 @@ class DataReader:
             self.header = bytes(self._head[2 : end + 4])
             self._head.clear()
             self._in_header = False
+            if self.signing is not None:
+                self.write = self.signing.begin(self.header, self.write)
             if body:
                 self.write(body)
 

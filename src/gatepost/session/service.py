@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+from gatepost.message.signer import Signer
 from gatepost.model.clock import Clock
 from gatepost.model.envelope import MessageId, Transaction
 from gatepost.model.verdict import Verdict
@@ -110,6 +111,7 @@ class Service:
         require_tls: whether nothing but STARTTLS is done in clear.
         limits: the numbers.
         content: what content is taken.
+        signer: signs messages; None where nobody does.
         names: gives each session its id.
         guesses: counts failed logins over all workers; None counts them for each session only.
         unheard: messages that were kept, and whose clients cannot know it; None where they are not looked for.
@@ -131,6 +133,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     content: ContentLimits = field(default_factory=ContentLimits)
     guesses: Guesses | None = None
+    signer: Signer | None = None
     unheard: Unheard | None = None
     names: Iterator[str] = field(default_factory=session_names)
     sessions: set[Conversation] = field(default_factory=set)

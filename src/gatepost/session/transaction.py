@@ -15,6 +15,7 @@ from gatepost.session.data import DataReader
 from gatepost.session.extensions import MAIL_PARAMETERS, RECIPIENT_PARAMETERS
 from gatepost.session.params import MailParameters, Parameters, RecipientParameters, parse_parameters, split_path
 from gatepost.session.repeat import watch
+from gatepost.session.signing import signing_of
 from gatepost.session.state import State
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ async def data(session: Conversation, argument: str) -> None:
     try:
         reader = DataReader(incoming.write, session.message_limit, service.content)
         watch(session, reader)
+        reader.signing = signing_of(service.signer)
         session.reply(replies.SEND_DATA)
         session.patience = service.limits.data_patience
         await session.read_data(reader, incoming)

@@ -107,6 +107,8 @@ def _encode_envelope(envelope: Envelope) -> str:
     rest = "".join(
         [f",{_quoted(key)}:{_quoted(value) if isinstance(value, str) else 'true'}" for key, value in fields.items()]
     )
+    if envelope.signatures:
+        rest += f',"signatures":{envelope.signatures}'
     if [True for each in envelope.recipients if each.notify is not None or each.orcpt]:
         # In the order of "to".
         asked = [[0 if each.notify is None else each.notify.value, each.orcpt] for each in envelope.recipients]
@@ -133,6 +135,7 @@ def _decode_envelope(text: str) -> Envelope:
         ret=Ret(fields["ret"]) if "ret" in fields else None,
         envid=fields.get("envid", ""),
         label=fields.get("label", ""),
+        signatures=fields.get("signatures", 0),
     )
 
 
