@@ -49,11 +49,11 @@ class Backlog:
 
     def wants(self, *, has_room: bool) -> bool:
         """Tell whether there is something to read: without room, only the beginning of each lane."""
-        return bool(self._seeks or self._untouched or (has_room and self._begun))
+        return bool(self._untouched or (has_room and self._begun) or (self._seeks and self._has_place()))
 
     def discover(self, now: float) -> None:
         """Go on looking for lanes, some at a time."""
-        if not self._seeks or len(self._untouched) + len(self._begun) >= _LANES_LIMIT:
+        if not self._seeks or not self._has_place():
             return
         after, since = self._seeks[0]
         lanes, last = self._spool.lanes(now, _PAGE, after=after, since=since[0])
@@ -76,3 +76,6 @@ class Backlog:
         if len(places) > limit:
             self._begun.put(lane, places.pop())
         return places
+
+    def _has_place(self) -> bool:
+        return len(self._untouched) + len(self._begun) < _LANES_LIMIT
