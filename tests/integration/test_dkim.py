@@ -13,13 +13,17 @@ import pytest
 
 from gatepost.message.headers import parse_header
 from gatepost.model.envelope import Envelope
-from gatepost.observe.events import BounceQueued
+from gatepost.observe.emit import Emitter
+from gatepost.observe.events import BounceQueued, CredentialExpiring
 from gatepost.parts import key_pairs
+from gatepost.queue.owner import OwnerMail
 from gatepost.state.signing_keys import KEYS_FOLDER, StoredKey, change_keys, write_keys
 from gatepost.testing import RunningServer
 from integration.client import Client, log_in
+from memory_spool import MemorySpool
 from next_hop import FakeNextHop, say
-from signatures import MESSAGES, private_keys, records, verified
+from queue_world import JumpingClock
+from signatures import MESSAGES, make_signer, private_keys, records, verified
 
 DOMAINS = ("example.org", "mail.example.org")
 ALL = records(*DOMAINS)
@@ -222,3 +226,14 @@ async def test_keys_are_taken_up_by_a_reload_and_a_bad_file_changes_nothing(sign
         with pytest.raises(Exception, match="is not as gatepost wrote it"):
             await worker.reload(worker.config, key_pairs(worker.config))
         assert list(worker.signer.keys) == ["example.org"]
+
+
+async def test_a_warning_to_an_owner_is_signed_for_our_own_name() -> None:
+    spool, clock = MemorySpool(JumpingClock()), JumpingClock()
+    mail = OwnerMail("mail.example.org", spool, lambda _: None, clock, Emitter(), make_signer("mail.example.org"))
+    await mail.warn(CredentialExpiring("tim", "c1", "", "tim@example.net", 1.8e9, "", 0.0, "", "", ""))
+    [entry] = spool.list()
+    async with spool.content(entry) as content:
+        assert content.inline is not None
+        assert verified(content.inline, ALL) == [True, True]
+    assert entry.envelope.signatures == 2

@@ -247,3 +247,17 @@ def test_keys_are_in_the_backup(stopped: Gatepost, tmp_path: Path) -> None:
         member = tar.extractfile("dkim/example.org.json")
         assert member is not None
         assert member.read() == (keys_folder(stopped) / "example.org.json").read_bytes()
+
+
+def test_records_that_would_go_while_mail_waits_are_told(tmp_path: Path, authority: Authority) -> None:
+    server = make(tmp_path, authority)
+    assert run(server, "dkim", "add", "example.org", "--kind", "ed25519")[0] == 0
+    text = server.config.read_text()
+    for table, is_told in (('keep_records = "5d"', False), ('keep_records = "4d"', True)):
+        server.config.write_text(f"{text}\n[dkim]\n{table}\n")
+        _, shown, trouble = run(server, "check")
+        assert ("is below the longest give_up_after" in shown + trouble) is is_told
+    rule = '[[queue.rule]]\naccounts = ["tim"]\ngive_up_after = "20d"\n'
+    server.config.write_text(f"{text}\n{rule}")
+    _, shown, trouble = run(server, "check")
+    assert "is below the longest give_up_after" in shown + trouble

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from gatepost.config.schema import Config
@@ -35,8 +36,14 @@ def check_dkim(config: Config, findings: Findings) -> None:
             )
     if findings.is_written(("dkim", "keep_records")) and not keys:
         findings.odd(("dkim", "keep_records"), "has no effect without a key; run: gatepost dkim add DOMAIN")
-    elif dkim.keep_records < config.queue.give_up_after:
+    elif dkim.keep_records < _longest_wait(config):
         findings.odd(
             ("dkim", "keep_records"),
-            "is below queue.give_up_after; mail that waits longer would arrive after its record is gone",
+            "is below the longest give_up_after; mail that waits longer would arrive after its record is gone",
         )
+
+
+def _longest_wait(config: Config) -> dt.timedelta:
+    """Return for how long mail may be tried, by whatever rule or route."""
+    waits = [each.give_up_after for each in (*config.queue.rule, *config.route)]
+    return max([config.queue.give_up_after, *[each for each in waits if each is not None]])
