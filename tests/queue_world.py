@@ -133,6 +133,7 @@ class Way:
 
     name: str
     transport: Any
+    pace: Any = None
 
 
 @dataclass
@@ -149,8 +150,14 @@ class ByDomain:
 class World:
     """Scheduler, spool, clock, one next hop for all domains, and everything that was told."""
 
-    def __init__(self, *, schedule: Schedules | None = None, limits: Limits | None = None) -> None:
-        self.clock = JumpingClock()
+    def __init__(
+        self,
+        *,
+        schedule: Schedules | None = None,
+        limits: Limits | None = None,
+        clock: JumpingClock | None = None,
+    ) -> None:
+        self.clock = clock or JumpingClock()
         self.spool = MemorySpool(self.clock)
         self.hop = Hop(self.clock)
         self.routes = ByDomain({"*": Way("main", self.hop)})

@@ -149,7 +149,7 @@ class Worker:
         await self.authority.refresh()
         self._outgoing = Outgoing(config.state_dir, self.number, self._table.workers, self.clock.monotonic)
         self.signer.adapt(*parts.signing(config))
-        self._routes = route_parts.routes(config, emit=self.emit, outgoing=self._outgoing)
+        self._routes = route_parts.routes(config, emit=self.emit, outgoing=self._outgoing, paces=self.state.paces)
         self.router = Router(self._routes.values())
         self.queues = open_queues(config, self._folders, self.router, self.clock, self.emit, self.signer)
         self.pause_routes(read_paused(config.state_dir))
@@ -234,7 +234,7 @@ class Worker:
             ConfigError: something cannot be made as configured.
             StoreUnavailable: a store cannot be opened.
         """
-        routes = route_parts.routes(config, self._routes, self.emit, self._outgoing)
+        routes = route_parts.routes(config, self._routes, self.emit, self._outgoing, paces=self.state.paces)
         signing = parts.signing(config)
         policies, limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         authority = await self._new_authority(config)

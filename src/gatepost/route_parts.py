@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.errors import ConfigError
 from gatepost.observe.emit import Emitter
+from gatepost.provider_parts import pace, provided
 from gatepost.relay.discard import Discard
 from gatepost.relay.failover import Failover
 from gatepost.relay.host_rest import HostRest
@@ -20,6 +21,7 @@ from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.transport import Transport
 from gatepost.state.outgoing import Outgoing
+from gatepost.state.pace_file import PaceFile
 
 if TYPE_CHECKING:
     from gatepost.config import schema
@@ -37,6 +39,8 @@ def routes(
     standing: Mapping[RouteKey, Route] | None = None,
     emit: Emitter | None = None,
     outgoing: Outgoing | None = None,
+    *,
+    paces: PaceFile | None = None,
 ) -> dict[RouteKey, Route]:
     """Make the routes, in their order; what stands and did not change is kept, with its open connections.
 
@@ -45,6 +49,7 @@ def routes(
         standing: what was made before.
         emit: hears of hosts that fail and work again.
         outgoing: the connections that all workers have; each counts alone without.
+        paces: where all workers count what goes out; without it, it goes as fast as it can.
 
     Raises:
         ConfigError: a file that a route names cannot be used.
@@ -58,12 +63,15 @@ def routes(
             key = (config.hostname, each, *(None if file is None else file.read_bytes() for file in files))
         except OSError as error:
             raise ConfigError(f"route {each.name}: {error.filename}: {error.strerror}; make it readable") from None
-        made[key] = (standing or {}).get(key) or _route(each, config.hostname, emit, outgoing)
+        made[key] = (standing or {}).get(key) or _route(each, config.hostname, emit, outgoing, paces)
     return made
 
 
-def _route(route: schema.Route, hostname: str, emit: Emitter | None, outgoing: Outgoing | None) -> Route:
-    return Route(route.name, _transport(route, hostname, emit, outgoing), match_of(route.match))
+def _route(
+    route: schema.Route, hostname: str, emit: Emitter | None, outgoing: Outgoing | None, paces: PaceFile | None
+) -> Route:
+    transport = _transport(route, hostname, emit, outgoing)
+    return Route(route.name, transport, match_of(route.match), pace(route, paces))
 
 
 def match_of(match: schema.Match) -> Match:
@@ -87,7 +95,8 @@ def _transport(route: schema.Route, hostname: str, emit: Emitter | None, outgoin
         return Discard(route.name, takes_sandbox=route.sandbox)
     rests = [HostRest(f"{host}:{port}") for host, port in route.next_hops]
     hosts = [_host(route, hostname, host, port, outgoing) for host, port in route.next_hops]
-    return hosts[0] if len(hosts) == 1 else Failover(route.name, hosts, rests, emit)
+    transport: Transport = hosts[0] if len(hosts) == 1 else Failover(route.name, hosts, rests, emit)
+    return provided(route, transport) if route.transport == "smarthost" else transport
 
 
 def _host(
@@ -96,7 +105,9 @@ def _host(
     next_hop = f"{route.name} {host} {port}"
     make: Callable[..., SmartHost] = SmartHost
     tls = route.tls
-    if route.transport == "lmtp":
+    if route.transport == "smarthost":
+        make = partial(SmartHost, mechanisms=route.mechanisms, recipients_per_transaction=route.recipients_per_message)
+    else:
         make = partial(Lmtp, socket=route.socket)
         if route.socket is not None:
             host, tls = "localhost", "none"
@@ -112,7 +123,7 @@ def _host(
             certificate=route.certificate,
             key=route.key,
             minimum_tls=_TLS_VERSIONS[route.minimum_tls],
-            login=route.login,
+            login=route.login_name,
             password=route.password_secret,
             token=route.token_secret,
             source_addresses=route.source_address,

@@ -16,12 +16,13 @@ from gatepost.cli.queue_select import Filters, content_of, filter_options, found
 
 if TYPE_CHECKING:
     from gatepost.config.schema import Config
+    from gatepost.relay.known_replies import KnownReplies
     from gatepost.spool.spool import Entry
 
 __all__ = ["queue"]
 
 _LIST = ("id", "accepted", "size", "sender", "recipients", "pending", "attempts", "due", "held")
-_RECIPIENT = ("recipient", "status", "attempts", "at", "next_hop", "reply")
+_RECIPIENT = ("recipient", "status", "attempts", "at", "next_hop", "reply", "remedy")
 
 
 @click.group()
@@ -66,6 +67,7 @@ def show(config: Config, message_id: str, raw: bool, as_json: bool) -> None:
     entry = next(found(config, Filters((message_id,)).selection(None)), None)
     if entry is None:
         raise Told(f"{message_id} is not in the queue; it may be delivered or bounced by now: see the log")
+    known = _known(config)
     recipients = [
         {
             "recipient": str(each.recipient),
@@ -74,6 +76,7 @@ def show(config: Config, message_id: str, raw: bool, as_json: bool) -> None:
             "at": _time(each.at),
             "next_hop": each.next_hop or None,
             "reply": each.reply or None,
+            "remedy": known.remedy(each.reply) or None,
         }
         for each in entry.progress
     ]
@@ -98,6 +101,14 @@ def show(config: Config, message_id: str, raw: bool, as_json: bool) -> None:
     click.echo()
     for line in header.rstrip("\r\n").split("\r\n"):
         click.echo(printable(line))
+
+
+def _known(config: Config) -> KnownReplies:
+    """Return what is known of the replies of all providers in use."""
+    from gatepost.relay.known_replies import KnownReplies
+
+    presets = [each.preset for each in config.route if each.transport == "smarthost"]
+    return KnownReplies([reply for preset in presets if preset is not None for reply in preset.replies])
 
 
 def _row(entry: Entry) -> dict[str, Any]:

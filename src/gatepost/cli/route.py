@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["merged", "route"]
 
-_COLUMNS = ("route", "transport", "state", "until", "in_flight", "reason")
+_COLUMNS = ("route", "transport", "state", "until", "in_flight", "per_minute", "reason", "remedy")
 # From the best to the worst.
 _STATES = ("not running", "open", "waiting", "paused", "paused by hand")
 
@@ -40,6 +40,7 @@ def list_(config: Config, as_json: bool) -> None:
     paused          our login or its certificate is refused; tried again then, and nothing bounces for it
     paused by hand  until it is resumed; nothing bounces for it
 
+    per_minute is how many messages may go in a minute, by the limits of the route and the answers of its next hop.
     Of a route with several hosts, those that failed and rest are named below.
     """
     rows, troubles = _rows(config)

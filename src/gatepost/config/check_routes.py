@@ -6,10 +6,11 @@ import os
 import ssl
 from typing import TYPE_CHECKING
 
+from gatepost.config.check_providers import check_provider
 from gatepost.config.locate import Key
 from gatepost.config.route_match import covers, idle_element
 from gatepost.config.route_source import check_source
-from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, SandboxRoute
+from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, SandboxRoute, SmarthostRoute
 from gatepost.config.schema import Config
 from gatepost.config.values import is_loopback, split_host
 
@@ -54,6 +55,8 @@ def check_routes(config: Config, findings: Findings) -> None:
             _lmtp(route, key, findings)
         elif isinstance(route, HostRoute):
             _host(route, key, findings)
+            if isinstance(route, SmarthostRoute):
+                check_provider(route, key, findings)
         elif isinstance(route, DiscardRoute):
             which = "what matches" if route.match.is_narrow else "ALL mail that no route before it takes"
             findings.odd(key, f"throws away {which}: nobody gets it, and its sender is told that it was delivered")
@@ -105,7 +108,7 @@ def _host(route: HostRoute, key: Key, findings: Findings) -> None:
         return
     has_secret = route.password_secret is not None or route.token_secret is not None
     is_near = all(is_loopback(host) for host, _ in route.next_hops)
-    if has_secret and not route.login:
+    if has_secret and not route.login_name:
         findings.wrong((*key, "login"), "is missing beside a password or token; add the name to log in with")
     if route.login and not has_secret and route.certificate is None:
         findings.wrong((*key, "login"), "has neither password nor token; add password_file")
@@ -128,10 +131,14 @@ def _host(route: HostRoute, key: Key, findings: Findings) -> None:
                 error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no certificate in PEM"
             )
             findings.wrong((*key, "ca_file"), f"cannot be used ({reason}); correct the path or the file")
-    for name in ("password", "token"):
+    for name in ("password", "token", "secret_access_key"):
         if (*key, name) in findings.config.source.lines and (*key, name) not in findings.config.source.variables:
             findings.odd((*key, name), f"stands in the open; move it into a file of its own: {name}_file")
-    for name, file in (("password_file", route.password_file), ("token_file", route.token_file)):
+    for name, file in (
+        ("password_file", route.password_file),
+        ("token_file", route.token_file),
+        ("secret_access_key_file", getattr(route, "secret_access_key_file", None)),
+    ):
         # Secrets that a container is given are readable for all that run in it.
         if file is not None and not file.path.is_relative_to("/run/secrets") and file.path.stat().st_mode & 0o007:
             findings.odd((*key, name), f"can be read by everybody on this machine; run: chmod o= {file.path}")

@@ -9,7 +9,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gatepost.config.queue import Waits, no_storm, some_time
 from gatepost.config.route_match import Match
+from gatepost.config.route_provider import ProviderKeys
 from gatepost.config.route_source import SourceAddresses
+from gatepost.config.ses import smtp_password
 from gatepost.config.values import (
     Duration,
     Flag,
@@ -148,18 +150,37 @@ class HostRoute(_Route):
         return self.password_file.secret if self.password_file is not None else self.password
 
     @property
+    def login_name(self) -> str:
+        """The name to log in with."""
+        return self.login
+
+    @property
     def token_secret(self) -> Secret | None:
         """The access token as it was when the configuration was loaded."""
         return self.token_file.secret if self.token_file is not None else self.token
 
 
-class SmarthostRoute(HostRoute):
+class SmarthostRoute(ProviderKeys, HostRoute):
     """One host that takes the mail onward, by SMTP."""
 
     transport: Literal["smarthost"] = Field(
         description='Way of delivery: "smarthost" hands mail to one host, "lmtp" to one that keeps it for its users, '
         '"sandbox" keeps it in a folder, "discard" throws it away.'
     )
+
+    @property
+    def password_secret(self) -> Secret | None:
+        """The password, wherever it was written, or made of the secret access key."""
+        key = self.secret_access_key_file.secret if self.secret_access_key_file is not None else self.secret_access_key
+        return super().password_secret if key is None else smtp_password(key, self.region)
+
+    @property
+    def login_name(self) -> str:
+        """The name to log in with: as it was written, or where the provider has it so, the password itself."""
+        secret = self.password_secret
+        if self.login or secret is None or self.preset is None or not self.preset.has_login_in_password:
+            return self.login
+        return secret.reveal().decode("utf-8", "replace")
 
 
 class LmtpRoute(HostRoute):

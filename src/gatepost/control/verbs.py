@@ -19,6 +19,7 @@ from gatepost.queue.control import Change, Outcome, QueueControl
 from gatepost.queue.health import Health
 from gatepost.queue.redirect import Redirect, redirect_of
 from gatepost.relay.failover import Failover
+from gatepost.relay.provided import Provided
 from gatepost.spool.message_id import is_message_id
 from gatepost.state.paused_routes import read_paused
 
@@ -93,13 +94,16 @@ def route_states(worker: Worker) -> list[dict[str, Any]]:
         for name, gate in queue.scheduler.gates.items():
             if name not in names and (gate.running or not gate.health.is_open):
                 names[name] = ""  # taken out of the configuration, or mail that no route takes
+    now, paces = worker.clock.now(), {each.name: each.pace for each in worker.router.routes}
     rows = []
     for name, transport in names.items():
+        pace = paces.get(name)
         gates = [queue.scheduler.gates[name] for queue in worker.queues if name in queue.scheduler.gates]
-        state, until, reason = "open", None, ""
+        state, until, reason, remedy = "open", None, "", ""
         for health in [each.health for each in gates]:
             if _STATES.index(_state(health)) > _STATES.index(state):
                 state, reason = _state(health), str(health.last_reply or "")
+                remedy = "" if health.last_reply is None else health.last_reply.remedy
                 until = None if health.is_paused_by_hand else health.until
         if name in worker.paused_routes:
             state = "paused by hand"  # also where no mail has asked for it yet
@@ -111,8 +115,10 @@ def route_states(worker: Worker) -> list[dict[str, Any]]:
                 "state": state,
                 "until": until,
                 "reason": reason,
+                "remedy": remedy,
                 "in_flight": in_flight,
                 "hosts": _hosts(worker, name),
+                "per_minute": None if pace is None else pace.per_minute(now),
             }
         )
     return rows
@@ -121,6 +127,8 @@ def route_states(worker: Worker) -> list[dict[str, Any]]:
 def _hosts(worker: Worker, name: str) -> list[dict[str, Any]]:
     """Return how the hosts of a route are, if it has several; *seconds* is for how long one still rests."""
     now = asyncio.get_running_loop().time()
+    transports = [each.transport for each in worker.router.routes if each.name == name]
+    transports = [each.transport if isinstance(each, Provided) else each for each in transports]
     return [
         {
             "host": rest.host,
@@ -128,9 +136,9 @@ def _hosts(worker: Worker, name: str) -> list[dict[str, Any]]:
             "seconds": round(max(0.0, rest.until - now)),
             "reason": str(rest.last_reply or ""),
         }
-        for route in worker.router.routes
-        if route.name == name and isinstance(route.transport, Failover)
-        for rest in route.transport.rests
+        for transport in transports
+        if isinstance(transport, Failover)
+        for rest in transport.rests
     ]
 
 

@@ -21,12 +21,14 @@ class RemoteReply:
         text: the text, lines joined by a space, without control characters.
         enhanced: the enhanced code it gave, else one derived from the basic code (RFC 3463 §2).
         is_remote: whether the next hop said it; otherwise these are our words.
+        remedy: what is known about it, and can be done; for operators, never sent to anybody.
     """
 
     code: int
     text: str
     enhanced: str
     is_remote: bool = True
+    remedy: str = ""
 
     @classmethod
     def parse(cls, code: int, text: str) -> RemoteReply:
@@ -50,6 +52,7 @@ class Cause(enum.Enum):
 
     MESSAGE = "message"  # this message or recipient: the give-up clock runs
     NEXT_HOP = "next-hop"  # it is down, slow or busy: the clock runs, and others need not try now
+    PACE = "pace"  # we went too fast: nobody's failure, no attempt counts, and we go slower
     ROUTE = "route"  # our login or its certificate: never bounced, the clock stands still
 
 

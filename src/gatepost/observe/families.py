@@ -237,7 +237,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "gatepost_queue_deferred_total",
         "counter",
-        "Attempts after which a recipient waits for another.  cause: message, next_hop, route.",
+        "Attempts after which a recipient waits for another.  cause: message, next_hop, pace, route.",
         ("route", "cause"),
         {RecipientDeferred: lambda event: (event.route, event.cause.replace("-", "_"))},
     ),

@@ -70,6 +70,7 @@ class RecipientDeferred(Event):
     attempts: int
     due: float
     cause: str
+    remedy: str = ""
 
 
 @value(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class RecipientFailed(Event):
     reply: str
     attempts: int
     status: str
+    remedy: str = ""
 
 
 @value(frozen=True, slots=True)
@@ -149,6 +151,7 @@ class RoutePaused(Event):
     route: str
     reason: str
     until: float
+    remedy: str = ""
 
 
 @value(frozen=True, slots=True)

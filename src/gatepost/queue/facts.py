@@ -48,11 +48,26 @@ def facts(
                 yield RecipientDelivered(name, recipient, route, result.next_hop, reply, entry.attempts, age)
             case Deferred():
                 yield RecipientDeferred(
-                    name, recipient, route, result.next_hop, reply, entry.attempts, entry.due, cause.value
+                    name,
+                    recipient,
+                    route,
+                    result.next_hop,
+                    reply,
+                    entry.attempts,
+                    entry.due,
+                    cause.value,
+                    result.reply.remedy,
                 )
             case Failed():
                 yield RecipientFailed(
-                    name, recipient, route, result.next_hop, reply, entry.attempts, result.reply.enhanced
+                    name,
+                    recipient,
+                    route,
+                    result.next_hop,
+                    reply,
+                    entry.attempts,
+                    result.reply.enhanced,
+                    result.reply.remedy,
                 )
     for receipt in receipts:
         sender, actions = str(entry.envelope.reverse_path), {each.action for each in outcome.notices}

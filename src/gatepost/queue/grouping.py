@@ -9,6 +9,7 @@ from gatepost.model.delivery import Cause, Deferred, Delivered, RemoteReply, Res
 from gatepost.model.envelope import Envelope, Recipient
 from gatepost.model.value import value
 from gatepost.relay.transport import Delivery, Transport
+from gatepost.state.pace import Pace
 
 __all__ = ["NO_ROUTE", "Group", "Route", "Routes", "group", "is_left_over"]
 
@@ -24,6 +25,11 @@ class Route(Protocol):
     @property
     def transport(self) -> Transport:
         """What carries mail along it."""
+        ...
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast mail may go; None for as fast as it can."""
         ...
 
 
@@ -45,6 +51,7 @@ class _Nowhere:
     """Stands where a route is missing: a fault of the configuration, so mail waits and never bounces for it."""
 
     name = "(no route)"
+    pace = None
 
     @property
     def transport(self) -> Transport:

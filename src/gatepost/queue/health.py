@@ -124,7 +124,7 @@ class Health:
             return Cause.MESSAGE
         if self.until and began <= self._closed_at:
             return cause  # it was under way when the route was closed, and says nothing new
-        if cause is Cause.MESSAGE:
+        if cause is Cause.MESSAGE or cause is Cause.PACE:
             self._open(now)
             return cause
         self.last_reply = results[0].reply
@@ -174,7 +174,8 @@ class Health:
 
     def _pause(self, now: float) -> None:
         self._begin_pause(now)
-        self._emit(RoutePaused(self._name, str(self.last_reply), self.until))
+        said = self.last_reply
+        self._emit(RoutePaused(self._name, str(said), self.until, "" if said is None else said.remedy))
 
     def _begin_pause(self, now: float) -> None:
         if self._resumed_at is not None and now - self._resumed_at > _PAUSE_LIMIT:
@@ -187,6 +188,8 @@ class Health:
 def _cause(results: Sequence[Result]) -> Cause:
     """Return whose trouble it is if every recipient was deferred for the same; otherwise the next hop is at work."""
     causes = {result.cause if isinstance(result, Deferred) else None for result in results}
+    if Cause.PACE in causes:
+        return Cause.PACE
     if Cause.ROUTE in causes and causes <= {Cause.ROUTE, Cause.NEXT_HOP}:
         return Cause.ROUTE
     return Cause.NEXT_HOP if causes == {Cause.NEXT_HOP} else Cause.MESSAGE

@@ -8,12 +8,13 @@ another account.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gatepost.model.delivery import Cause, Delivered, Result
 from gatepost.model.envelope import MessageId
 from gatepost.observe.events import Event
-from gatepost.queue.grouping import NO_ROUTE
+from gatepost.queue.grouping import NO_ROUTE, Group
 from gatepost.queue.health import Health
 from gatepost.queue.rota import Rota
 
@@ -71,6 +72,7 @@ class Gate:
         limit: how many attempts at once.
         running: attempts under way.
         lines: who waits, by lane.
+        rests_until: before that nothing starts, so that the route keeps its pace.
     """
 
     def __init__(self, limit: int, health: Health) -> None:
@@ -79,10 +81,40 @@ class Gate:
         self.lines: Rota[Line] = Rota()
         self.limit = limit
         self._names = 0
+        self.rests_until = 0.0
 
     def admits(self, now: float) -> bool:
         """Tell whether one more attempt may start."""
-        return self.running < self.limit and self.health.admits(now)
+        return self.running < self.limit and now >= self.rests_until and self.health.admits(now)
+
+    @property
+    def opens_at(self) -> float:
+        """When to ask again, if it does not admit now for another reason than that it is full."""
+        return max(self.health.until, self.rests_until)
+
+    def let_in(self, of: Group, now: float) -> bool:
+        """Start an attempt, if one may start; where it must wait for the pace, nothing starts until then."""
+        if not self.admits(now):
+            return False
+        pace = of.route.pace
+        wait = 0.0 if pace is None else pace.take(len(of.indices), now)
+        if wait:
+            # The time of day is not finer than that, and who asks again at the same moment would ask for ever.
+            self.rests_until = now + max(wait, 0.001)
+            return False
+        self.enter()
+        return True
+
+    def learn(self, message_id: MessageId, of: Group, results: Sequence[Result], began: float, now: float) -> Cause:
+        """Take in what an attempt came to; return whose trouble it was."""
+        cause = self.health.learn(message_id, results, began, now)
+        pace = of.route.pace
+        if pace is not None and cause is not Cause.MESSAGE:
+            if cause is Cause.PACE:
+                self.rests_until = max(self.rests_until, now + pace.slow_down(began, now))
+            if not any(isinstance(each, Delivered) for each in results):
+                pace.give_back(len(results), now)
+        return cause
 
     def enter(self) -> None:
         """Start an attempt."""

@@ -192,7 +192,7 @@ class Scheduler:
     def _idle_time(self) -> float:
         now = self._clock.now()
         moments = [self._reading.sweep_at, now + _IDLE_LIMIT]
-        moments += [gate.health.until for gate in self.gates.values() if gate.lines]
+        moments += [gate.opens_at for gate in self.gates.values() if gate.lines]
         moments = [moment for moment in moments if moment > now]
         due = self._reading.next_due()
         if due is not None:
@@ -225,8 +225,7 @@ class Scheduler:
             self._reading.skip(message_id)
             self._emit(SpoolTroubled(str(error)))
             return None
-        if flight is None:
-            flight = Flight(entry)
+        flight = flight or Flight(entry)
         flight.entry = entry
         if entry.is_held or message_id in self.barred:
             return None
@@ -241,8 +240,7 @@ class Scheduler:
             gate = self.gates[each.route.name]
             if not self._has_room():
                 self._hold(gate, entry, place)
-            elif gate.admits(now):
-                gate.enter()
+            elif gate.let_in(each, now):
                 self._start(flight, each, self._try(flight, each, each.route.transport, gate))
             elif flight.is_hopeless(schedule := self._schedules.of(entry.envelope, each.route.name), gate.health, now):
                 self._start(flight, each, self._try(flight, each, Unreached(gate.health.reason), gate))
@@ -250,6 +248,8 @@ class Scheduler:
                 self._start(flight, each, self._note(flight, each, late, gate))
             else:
                 self._hold(gate, entry, place)
+                if gate.rests_until > now:
+                    self._expect(gate.rests_until)
         return place
 
     def _hold(self, gate: Gate, entry: Entry, place: Place) -> None:
@@ -299,7 +299,7 @@ class Scheduler:
                 self._emit(SpoolTroubled(outcome.spool_trouble))
             cause = Cause.MESSAGE
             if outcome.given and transport is of.route.transport:
-                cause = gate.health.learn(flight.id, outcome.given, began, self._clock.now())
+                cause = gate.learn(flight.id, of, outcome.given, began, self._clock.now())
             await self._write_down(flight, of, outcome, cause, gate)
             is_written = True
         finally:

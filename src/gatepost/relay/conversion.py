@@ -15,7 +15,7 @@ from gatepost.message.signer import Signer
 from gatepost.model.envelope import MessageId
 from gatepost.relay.transport import Content
 
-__all__ = ["CONVERSION_LIMIT", "Converted", "Signed", "convert"]
+__all__ = ["CONVERSION_LIMIT", "Converted", "Prefixed", "Signed", "convert", "end"]
 
 _log = logging.getLogger("gatepost.relay")
 
@@ -75,6 +75,47 @@ class Signed:
         return signed
 
 
+class Prefixed:
+    """Content with one more header field on top, above signatures of ours.
+
+    Args:
+        content: what is below.
+        prefix: the field, in ASCII.
+    """
+
+    def __init__(self, content: Content, prefix: bytes) -> None:
+        self._content = content
+        self._prefix = prefix
+        self.size_bytes = content.size_bytes + len(prefix)
+        self.inline = None if content.inline is None else prefix + content.inline
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content from its start."""
+        yield self._prefix
+        chunks = self._content.chunks()
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await end(chunks)
+
+    def in_seven_bit(self, whole: bytes) -> bytes:
+        """Convert *whole*, all of it; what is below the field is signed anew if it bears signatures of ours.
+
+        Raises:
+            Malformed: it cannot be converted.
+        """
+        below, content = whole[len(self._prefix) :], self._content
+        return self._prefix + (content.in_seven_bit(below) if isinstance(content, Signed) else to_seven_bit(below))
+
+
+async def end(chunks: AsyncIterator[bytes]) -> None:
+    """End a generator at once, so that the file it reads is closed."""
+    aclose = getattr(chunks, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
 async def convert(content: Content) -> Content:
     """Return *content* with nothing but 7-bit octets; the work is done in a thread.
 
@@ -88,5 +129,5 @@ async def convert(content: Content) -> Content:
     if whole is None:
         whole = b"".join([piece async for piece in content.chunks()])
     return Converted(
-        await asyncio.to_thread(content.in_seven_bit if isinstance(content, Signed) else to_seven_bit, whole)
+        await asyncio.to_thread(content.in_seven_bit if isinstance(content, Signed | Prefixed) else to_seven_bit, whole)
     )

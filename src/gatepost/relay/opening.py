@@ -46,6 +46,7 @@ class NextHop:
         password: for PLAIN, LOGIN, CRAM-MD5 and SCRAM.
         token: access token for XOAUTH2 or OAUTHBEARER.
         timeouts: how long it may take.
+        mechanisms: those to log in with; all that we know, if empty.
         has_certificate: whether *context* shows a certificate of ours: where EXTERNAL is offered, it logs us in.
         is_lmtp: whether it speaks LMTP.
         socket: its Unix socket, instead of *host* and *port*.
@@ -65,6 +66,7 @@ class NextHop:
     is_lmtp: bool = False
     socket: Path | None = None
     sources: Mapping[AddressFamily, str] = field(default_factory=dict)
+    mechanisms: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +169,16 @@ async def _introduce(wire: Wire, next_hop: NextHop) -> Capabilities:
         # RFC 3207 §4.2: whatever was learned before TLS is forgotten.
         capabilities = await _ehlo(wire, next_hop)
     has_certificate = next_hop.has_certificate and next_hop.tls is not TlsMode.NONE
-    if next_hop.login or (has_certificate and "EXTERNAL" in capabilities.mechanisms):
+    mechanisms = capabilities.mechanisms
+    if next_hop.mechanisms:
+        # Who names a SCRAM takes its -PLUS, too: it is the same secret, proven with more.
+        mechanisms = tuple([each for each in mechanisms if {each, each.removesuffix("-PLUS")} & next_hop.mechanisms])
+    if next_hop.login or (has_certificate and "EXTERNAL" in mechanisms):
         binding = next(iter(wire.bindings().items()), None)
         credentials = Credentials(
             next_hop.login, next_hop.password, next_hop.token, binding=binding, has_certificate=has_certificate
         )
-        await log_in(wire, capabilities.mechanisms, credentials, next_hop.timeouts.command)
+        await log_in(wire, mechanisms, credentials, next_hop.timeouts.command)
     return capabilities
 
 

@@ -10,17 +10,26 @@ from gatepost.relay.discard import Discard
 from gatepost.relay.match import Match
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.transport import Transport
+from gatepost.state.pace import Pace
 
 __all__ = ["Route", "Router"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A transport, and which mail takes it."""
+    """A transport, and which mail takes it.
+
+    Args:
+        name: what it is called.
+        transport: what carries the mail.
+        match: which mail.
+        pace: how fast it may go; None for as fast as it can.
+    """
 
     name: str
     transport: Transport
     match: Match = field(default_factory=Match)
+    pace: Pace | None = None
 
     @property
     def is_sandbox(self) -> bool:

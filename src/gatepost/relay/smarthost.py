@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +80,7 @@ class SmartHost:
         password: for SCRAM, PLAIN, LOGIN and CRAM-MD5.
         token: access token for XOAUTH2 or OAUTHBEARER.
         source_addresses: addresses of ours to go from, one of a family; a family without one is not used.
+        mechanisms: those to log in with; all that we know, if empty.
         timeouts: how long the next hop may take.
         connections: connections at once.
         idle_seconds: how long an unused connection is kept.
@@ -114,6 +115,7 @@ class SmartHost:
         password: Secret | None = None,
         token: Secret | None = None,
         source_addresses: Sequence[str] = (),
+        mechanisms: Collection[str] = (),
         timeouts: Timeouts | None = None,
         connections: int = 20,
         idle_seconds: float = 15.0,
@@ -138,6 +140,7 @@ class SmartHost:
             self._timeouts,
             has_certificate=certificate is not None,
             sources=sources_of(source_addresses),
+            mechanisms=frozenset(mechanisms),
         )
         self._recipients_per_transaction = recipients_per_transaction
         self._pool = Pool(

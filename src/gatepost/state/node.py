@@ -7,11 +7,12 @@ from pathlib import Path
 
 from gatepost.model.clock import Clock
 from gatepost.observe.emit import Emitter
-from gatepost.observe.events import LoginSucceeded
+from gatepost.observe.events import LoginSucceeded, StateTroubled
 from gatepost.state.counters import Counters
 from gatepost.state.database import Database
 from gatepost.state.guesses import Guesses
 from gatepost.state.last_used import LastUsed
+from gatepost.state.pace_file import PACE_FILE, PaceFile
 from gatepost.state.subjects import LoginLimits
 
 __all__ = ["STATE_FILE", "NodeState"]
@@ -33,6 +34,7 @@ class NodeState:
         guesses: failed logins.
         counters: quotas.
         last_used: when credentials were last used.
+        paces: how fast mail goes out.
     """
 
     def __init__(self, folder: Path, login_limits: LoginLimits, clock: Clock, emit: Emitter) -> None:
@@ -40,6 +42,8 @@ class NodeState:
         self.guesses = Guesses(self.database, login_limits, clock, emit)
         self.counters = Counters(self.database, clock)
         self.last_used = LastUsed(self.database, clock)
+        self.paces = PaceFile(folder / PACE_FILE)
+        self._emit = emit
         emit.add(self.last_used, LoginSucceeded)
 
     def open(self) -> None:
@@ -50,6 +54,10 @@ class NodeState:
         """
         self.database.open()
         self.guesses.open()
+        try:
+            self.paces.open()
+        except OSError as error:
+            self._emit(StateTroubled(f"{PACE_FILE}: {error.strerror or error}"))
 
     async def run(self) -> None:
         """Write what need not be written at once; until cancelled."""
@@ -60,4 +68,5 @@ class NodeState:
         await self.counters.close()
         await self.last_used.write()
         self.guesses.close()
+        await asyncio.to_thread(self.paces.close)
         await asyncio.to_thread(self.database.close)

@@ -26,7 +26,7 @@ def set_up(folder: Path, text: str) -> Path:
     """Write *text* with its paths in *folder*, and the files that it names."""
     make_pems(folder)
     (folder / "jwks.json").write_text('{"keys": []}')
-    for name in re.findall(r'(?:password|token|client_secret)_file = "/etc/gatepost/([^"]+)"', text):
+    for name in re.findall(r'(?:password|token|client_secret|secret_access_key)_file = "/etc/gatepost/([^"]+)"', text):
         (folder / name).write_text("geheim\n")
         (folder / name).chmod(0o600)
     text = text.replace("/etc/gatepost/tls/fullchain.pem", "cert.pem").replace(
@@ -54,7 +54,12 @@ def test_it_can_be_used_as_it_stands(tmp_path: Path) -> None:
 def test_every_line_that_is_commented_out_is_right_too(tmp_path: Path) -> None:
     text = COMMENTED.sub("", sample())
     # Keys of which only one of two can stand.
-    text = re.sub(r"^(password|token|token_file|jwks_url) = .*$", "", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^(password|token|token_file|jwks_url|secret_access_key|secret_access_key_file) = .*$",
+        "",
+        text,
+        flags=re.MULTILINE,
+    )
     config = load(set_up(tmp_path, text), {})
     assert [route.name for route in config.route] == ["smarthost", "sandbox", "mailboxes", "nowhere"]
     assert [listener.name for listener in config.listener] == ["submissions", "submission"]
@@ -113,7 +118,17 @@ def test_every_table_is_strict_and_every_key_described() -> None:
 
 def test_there_is_an_example_for_each_provider() -> None:
     assert {path.stem for path in EXAMPLES} == {
-        *("gmail", "microsoft365", "amazon-ses", "mailgun", "sendgrid", "postmark", "mailtrap", "next-hop"),
+        *(
+            "gmail",
+            "microsoft365",
+            "amazon-ses",
+            "mailgun",
+            "sendgrid",
+            "postmark",
+            "mailtrap",
+            "next-hop",
+            "google-relay",
+        ),
         *("keycloak", "authentik", "entra"),
     }
 
@@ -139,7 +154,7 @@ def test_it_is_said_that_google_s_tokens_open_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_says_host_port_and_tls(path: Path) -> None:
+def test_an_example_names_its_provider_or_says_host_port_and_tls(path: Path) -> None:
     (route,) = tomllib.loads(path.read_text())["route"]
-    assert {"host", "port", "tls"} <= set(route)
+    assert "provider" in route or {"host", "port", "tls"} <= set(route)
     assert "password" not in route
