@@ -10,12 +10,12 @@ import asyncio
 import logging
 import socket
 import ssl
-import time
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost import parts, route_parts
+from gatepost.clock import RealClock
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.authority import Authority
 from gatepost.listener.client_trust import ClientTrust
@@ -51,14 +51,6 @@ _log = logging.getLogger("gatepost.app")
 _RETIREMENT = 30.0  # for deliveries that began on a route that is no more, or changed
 
 
-class RealClock:
-    """The clock of the machine."""
-
-    now = staticmethod(time.time)
-    monotonic = staticmethod(time.monotonic)
-    sleep = staticmethod(asyncio.sleep)
-
-
 class Worker:
     """Everything that takes, keeps and delivers mail, in one event loop.
 
@@ -78,6 +70,7 @@ class Worker:
         paused_routes: routes that somebody paused by hand, and since when.
         signer: signs mail with DKIM.
         state: what it shares with the other workers.
+        tokens: access tokens of its routes.
         generation: how often the configuration was loaded.
         reload_error: why the last reload came to nothing; empty if it did not.
     """
@@ -149,7 +142,10 @@ class Worker:
         await self.authority.refresh()
         self._outgoing = Outgoing(config.state_dir, self.number, self._table.workers, self.clock.monotonic)
         self.signer.adapt(*parts.signing(config))
-        self._routes = route_parts.routes(config, emit=self.emit, outgoing=self._outgoing, paces=self.state.paces)
+        self.tokens = parts.token_sources(config, self._keys, self.clock, self.emit, lambda: self.queues)
+        self._routes = route_parts.routes(
+            config, None, self.emit, self._outgoing, tokens=self.tokens, paces=self.state.paces
+        )
         self.router = Router(self._routes.values())
         self.queues = open_queues(config, self._folders, self.router, self.clock, self.emit, self.signer)
         self.pause_routes(read_paused(config.state_dir))
@@ -157,6 +153,7 @@ class Worker:
         self._make_listeners()
         self._watch(self.authority.watch(self._end_revoked), "stores")
         self._watch(self.state.run(), "state")
+        self._watch(self.tokens.run(), "tokens")
         self._retirement = parts.retirement(config, self.queues[0], self.clock, self.emit, self.signer)
         self._watch(self._retirement.run(), "retirement")
         for queue in self.queues:
@@ -234,7 +231,9 @@ class Worker:
             ConfigError: something cannot be made as configured.
             StoreUnavailable: a store cannot be opened.
         """
-        routes = route_parts.routes(config, self._routes, self.emit, self._outgoing, paces=self.state.paces)
+        routes = route_parts.routes(
+            config, self._routes, self.emit, self._outgoing, tokens=self.tokens, paces=self.state.paces
+        )
         signing = parts.signing(config)
         policies, limits = parts.policies(config, self.state.counters), parts.session_limits(config)
         authority = await self._new_authority(config)

@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gatepost.cores import cores
@@ -35,6 +35,8 @@ from gatepost.policy.sender import HeaderFrom, OwnSender
 from gatepost.policy.size import DeclaredSize
 from gatepost.queue.mail_queue import MailQueue
 from gatepost.queue.owner import OwnerMail
+from gatepost.queue.resumption import try_again
+from gatepost.relay.token_sources import TokenSources
 from gatepost.sasl.mechanism import Mechanism, Needs
 from gatepost.sasl.outside import mechanism_of
 from gatepost.session.data import ContentLimits
@@ -45,6 +47,7 @@ from gatepost.state.keys import Keys
 from gatepost.state.node import STATE_FILE, NodeState
 from gatepost.state.signing_keys import load_signing_keys
 from gatepost.state.subjects import LoginLimits
+from gatepost.state.token_store import TokenStore
 from gatepost.state.unheard import Unheard
 from gatepost.store_parts import bring_postgres_up, ledgers, open_stores
 from gatepost.token_parts import token_verifier
@@ -70,6 +73,7 @@ __all__ = [
     "session_limits",
     "signing",
     "tls_context",
+    "token_sources",
     "unheard",
 ]
 
@@ -142,6 +146,14 @@ def ending(
     """
     mail = OwnerMail(config.hostname, queue.spool, queue.scheduler.wake, clock, emit, signer)
     return ledgers(config), config.auth.expiry_warning.total_seconds(), mail.warn if config.auth.expiry_mail else None
+
+
+def token_sources(
+    config: schema.Config, keys: Keys, clock: Clock, emit: Emitter, queues: Callable[[], Sequence[MailQueue]]
+) -> TokenSources:
+    """Return what looks after the access tokens of routes; *queues* see at once when one works again."""
+    store = TokenStore(config.state_dir, keys)
+    return TokenSources(store, clock, emit, lambda route: try_again(queues(), route, clock.now()))
 
 
 def policies(config: schema.Config, counters: Counters) -> Chain:

@@ -19,6 +19,8 @@ from gatepost.relay.match import HeaderPattern, Match, TextPattern, parse_domain
 from gatepost.relay.router import Route
 from gatepost.relay.sandbox import Sandbox
 from gatepost.relay.smarthost import SmartHost, TlsMode
+from gatepost.relay.token_source import TokenSource
+from gatepost.relay.token_sources import TokenSources
 from gatepost.relay.transport import Transport
 from gatepost.state.outgoing import Outgoing
 from gatepost.state.pace_file import PaceFile
@@ -40,6 +42,7 @@ def routes(
     emit: Emitter | None = None,
     outgoing: Outgoing | None = None,
     *,
+    tokens: TokenSources | None = None,
     paces: PaceFile | None = None,
 ) -> dict[RouteKey, Route]:
     """Make the routes, in their order; what stands and did not change is kept, with its open connections.
@@ -49,6 +52,7 @@ def routes(
         standing: what was made before.
         emit: hears of hosts that fail and work again.
         outgoing: the connections that all workers have; each counts alone without.
+        tokens: makes what gets access tokens; without, no route can log in by them, but the way can be asked.
         paces: where all workers count what goes out; without it, it goes as fast as it can.
 
     Raises:
@@ -58,19 +62,24 @@ def routes(
     for each in config.route:
         files: tuple[Path | None, ...] = ()
         if each.transport == "smarthost" or each.transport == "lmtp":
-            files = (each.ca_file, each.certificate, each.key)
+            files = (each.ca_file, each.certificate, each.key, None if each.oauth is None else each.oauth.ca_file)
         try:
             key = (config.hostname, each, *(None if file is None else file.read_bytes() for file in files))
         except OSError as error:
             raise ConfigError(f"route {each.name}: {error.filename}: {error.strerror}; make it readable") from None
-        made[key] = (standing or {}).get(key) or _route(each, config.hostname, emit, outgoing, paces)
+        made[key] = (standing or {}).get(key) or _route(each, config.hostname, emit, outgoing, tokens, paces)
     return made
 
 
 def _route(
-    route: schema.Route, hostname: str, emit: Emitter | None, outgoing: Outgoing | None, paces: PaceFile | None
+    route: schema.Route,
+    hostname: str,
+    emit: Emitter | None,
+    outgoing: Outgoing | None,
+    tokens: TokenSources | None,
+    paces: PaceFile | None,
 ) -> Route:
-    transport = _transport(route, hostname, emit, outgoing)
+    transport = _transport(route, hostname, emit, outgoing, tokens)
     return Route(route.name, transport, match_of(route.match), pace(route, paces))
 
 
@@ -88,19 +97,37 @@ def match_of(match: schema.Match) -> Match:
     )
 
 
-def _transport(route: schema.Route, hostname: str, emit: Emitter | None, outgoing: Outgoing | None) -> Transport:
+def _transport(
+    route: schema.Route, hostname: str, emit: Emitter | None, outgoing: Outgoing | None, tokens: TokenSources | None
+) -> Transport:
     if route.transport == "sandbox":
         return Sandbox(route.name, route.path, keep=route.keep)
     if route.transport == "discard":
         return Discard(route.name, takes_sandbox=route.sandbox)
     rests = [HostRest(f"{host}:{port}") for host, port in route.next_hops]
-    hosts = [_host(route, hostname, host, port, outgoing) for host, port in route.next_hops]
+    source = _source(route, tokens)
+    hosts = [_host(route, hostname, host, port, outgoing, source) for host, port in route.next_hops]
     transport: Transport = hosts[0] if len(hosts) == 1 else Failover(route.name, hosts, rests, emit)
     return provided(route, transport) if route.transport == "smarthost" else transport
 
 
+def _source(route: schema.SmarthostRoute | schema.LmtpRoute, tokens: TokenSources | None) -> TokenSource | None:
+    """Return where the route's access tokens come from, for all of its hosts."""
+    if route.oauth is None or tokens is None:
+        return None
+    try:
+        return tokens.make(route.name, route.oauth.client)
+    except OSError as error:
+        raise ConfigError(f"route {route.name}: oauth.ca_file cannot be used: {error}; give PEM files") from None
+
+
 def _host(
-    route: schema.SmarthostRoute | schema.LmtpRoute, hostname: str, host: str, port: int, outgoing: Outgoing | None
+    route: schema.SmarthostRoute | schema.LmtpRoute,
+    hostname: str,
+    host: str,
+    port: int,
+    outgoing: Outgoing | None,
+    source: TokenSource | None,
 ) -> SmartHost:
     next_hop = f"{route.name} {host} {port}"
     make: Callable[..., SmartHost] = SmartHost
@@ -126,6 +153,7 @@ def _host(
             login=route.login_name,
             password=route.password_secret,
             token=route.token_secret,
+            tokens=source,
             source_addresses=route.source_address,
             connections=route.connections,
             idle_seconds=route.idle.total_seconds(),

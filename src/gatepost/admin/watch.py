@@ -16,6 +16,7 @@ from gatepost import __version__
 from gatepost.admin.http import Answer
 from gatepost.observe.board import Board, Series
 from gatepost.observe.exposition import CONTENT_TYPE, expose
+from gatepost.relay.oauth_client import STATES
 
 __all__ = ["Ask", "Told", "Watch"]
 
@@ -118,7 +119,25 @@ def _worker_gauges(told: Mapping[int, Told], now: float) -> dict[Series, float]:
         for route in status.get("routes", ()):
             series = "gatepost_queue_route_open", str(route["route"])
             gauges[series] = min(gauges.get(series, 1.0), float(route["state"] == "open"))
+        for token in status.get("tokens", ()):
+            _add_token(gauges, token)
     return gauges
+
+
+def _add_token(gauges: dict[Series, float], token: Mapping[str, Any]) -> None:
+    """Add what a worker says of a route's access token; of several workers the worst counts."""
+    route, state = str(token["route"]), str(token["state"])
+    states = [each.replace(" ", "_") for each in STATES]
+    before = next((each for each in states if gauges.get(("gatepost_relay_token_state", route, each))), states[0])
+    worst = max(before, state.replace(" ", "_"), key=states.index)
+    for each in states:
+        gauges["gatepost_relay_token_state", route, each] = float(each == worst)
+    for name, key in (
+        ("gatepost_relay_token_expiry_seconds", "expires"),
+        ("gatepost_relay_client_secret_expiry_seconds", "secret_expires"),
+    ):
+        if token[key] is not None:
+            gauges[name, route] = float(token[key])
 
 
 def _free_bytes(folder: Path) -> int | None:

@@ -87,6 +87,7 @@ def _collect(config: Config, folder: Path, left_out: list[str]) -> list[_Part]:
     from gatepost.state.node import STATE_FILE
     from gatepost.state.paused_routes import PAUSED_ROUTES_FILE
     from gatepost.state.signing_keys import KEYS_FOLDER
+    from gatepost.state.token_store import TOKENS_FOLDER
 
     if not config.secret_key_file.exists():
         raise Told(f"{config.secret_key_file}: is not there: no server has run with this configuration yet")
@@ -95,9 +96,10 @@ def _collect(config: Config, folder: Path, left_out: list[str]) -> list[_Part]:
         ("gatepost.toml", config.source.path),
         ("secret.key", config.secret_key_file),
         (PAUSED_ROUTES_FILE, config.state_dir / PAUSED_ROUTES_FILE),
+        *((f"{TOKENS_FOLDER}/{one.name}", one) for one in sorted((config.state_dir / TOKENS_FOLDER).glob("*.sealed"))),
     ):
         if path.exists():
-            parts.append(_Part(name, path, _copy_file(path, folder / name)))
+            parts.append(_Part(name, path, _copy_file(path, folder / name.replace("/", "-"))))
     if (keys := config.state_dir / KEYS_FOLDER).is_dir():
         (folder / KEYS_FOLDER).mkdir(0o700)
         for path in sorted(keys.glob("[!.]*.json")):

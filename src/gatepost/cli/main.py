@@ -23,6 +23,7 @@ VERBS = {
     "queue": "gatepost.cli.queue:queue",
     "route": "gatepost.cli.route:route",
     "explain": "gatepost.cli.explain:explain",
+    "oauth": "gatepost.cli.oauth:oauth",
     "status": "gatepost.cli.status:status",
     "health": "gatepost.cli.health:health",
     "tail": "gatepost.cli.tail:tail",

@@ -22,6 +22,7 @@ __all__ = ["status"]
 _WORKER = ("worker", "pid", "version", "since", "generation", "sessions", "logged_in", "in_flight", "queued")
 _SPOOL = ("spool", "queued", "held", "oldest")
 _ROUTE = ("route", "state", "until", "reason")
+_TOKEN = ("route", "token", "expires", "reason")
 
 
 @click.command()
@@ -47,6 +48,8 @@ def status(config: Config, as_json: bool) -> None:
         expected = max((row["workers"] for row in rows.values()), default=0)
         troubles += [f"worker {number} does not run" for number in range(expected) if number not in answers]
         routes, _ = merged({number: row.pop("routes") for number, row in rows.items()})
+        for row in rows.values():
+            del row["tokens"]  # they are read where they are written down, also without a server
         workers = [_worker(row) for row in rows.values()]
         troubles += [
             f"worker {row['worker']}: the last reload came to nothing: {row['reload_error']}"
@@ -55,12 +58,19 @@ def status(config: Config, as_json: bool) -> None:
         ]
     else:
         troubles.append(f"no server runs with {config.state_dir}")
-    room = _room(config)
+    room, tokens = _room(config), _tokens(config, troubles)
     if as_json:
-        facts = {"running": runs, "workers": workers, "spools": spools, "routes": routes, **room}
+        facts = {
+            "running": runs,
+            "workers": workers,
+            "spools": spools,
+            "routes": routes,
+            "tokens": tokens,
+            **room,
+        }
         print_row(facts | {"troubles": troubles}, as_json=True)
     else:
-        _print(workers, spools, routes, room)
+        _print(workers, spools, routes, tokens, room)
         for trouble in troubles:
             remark(trouble)
     raise SystemExit(1 if troubles else 0)
@@ -101,6 +111,29 @@ def _spools(config: Config) -> tuple[list[dict[str, Any]], list[str]]:
     return rows, troubles
 
 
+def _tokens(config: Config, troubles: list[str]) -> list[dict[str, Any]]:
+    """Return how the access tokens of the routes are."""
+    from gatepost.cli.oauth import token_rows
+    from gatepost.cli.output import Told
+
+    try:
+        rows = token_rows(config)
+    except Told as error:
+        troubles.append(str(error))
+        return []
+    return [
+        {
+            "route": row["route"],
+            "token": row["state"],
+            "expires": _time(row["expires"]),
+            "retry": _time(row["retry"]),
+            "secret_expires": _time(row["secret_expires"]),
+            "reason": row["reason"],
+        }
+        for row in rows
+    ]
+
+
 def _room(config: Config) -> dict[str, Any]:
     try:
         answer = os.statvfs(config.spool_dir if config.spool_dir.exists() else config.state_dir)
@@ -113,10 +146,11 @@ def _print(
     workers: list[dict[str, Any]],
     spools: list[dict[str, Any]],
     routes: list[dict[str, Any]],
+    tokens: list[dict[str, Any]],
     room: Mapping[str, Any],
 ) -> None:
     troubled = [row for row in routes if row["state"] != "open"]
-    for rows, columns in ((workers, _WORKER), (spools, _SPOOL), (troubled, _ROUTE)):
+    for rows, columns in ((workers, _WORKER), (spools, _SPOOL), (troubled, _ROUTE), (tokens, _TOKEN)):
         if rows:
             print_rows(rows, columns, as_json=False)
             click.echo()

@@ -13,6 +13,7 @@ from gatepost.config.check_dkim import check_dkim
 from gatepost.config.check_mechanisms import check_client_certificates, check_mechanisms
 from gatepost.config.check_oauth import check_issuers
 from gatepost.config.check_queue import check_queue
+from gatepost.config.check_route_oauth import check_route_oauth
 from gatepost.config.check_routes import USUAL_TLS, check_routes
 from gatepost.config.check_stores import check_stores
 from gatepost.config.locate import Key
@@ -58,6 +59,7 @@ def check(config: Config, now: dt.datetime | None = None) -> Findings:
     for number, route in enumerate(config.route):
         if isinstance(route, HostRoute):
             _own_certificate(route, ("route", number), findings, moment)
+            check_route_oauth(route, ("route", number), findings, moment.date())
     check_client_certificates(config, findings, moment)
     check_stores(config, findings, moment)
     return findings

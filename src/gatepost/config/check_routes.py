@@ -27,7 +27,7 @@ SOCKET_PATH_LIMIT = 107
 
 _OF_TCP = frozenset(
     {"host", "hosts", "port", "tls", "verify", "ca_file", "certificate", "key", "login"}
-    | {"password", "password_file", "token", "token_file", "minimum_tls", "source_address"}
+    | {"password", "password_file", "token", "token_file", "minimum_tls", "source_address", "oauth"}
 )
 
 
@@ -106,7 +106,7 @@ def _next_hops(route: HostRoute, key: Key, findings: Findings) -> bool:
 def _host(route: HostRoute, key: Key, findings: Findings) -> None:
     if not _next_hops(route, key, findings):
         return
-    has_secret = route.password_secret is not None or route.token_secret is not None
+    has_secret = route.password_secret is not None or route.token_secret is not None or route.oauth is not None
     is_near = all(is_loopback(host) for host, _ in route.next_hops)
     if has_secret and not route.login_name:
         findings.wrong((*key, "login"), "is missing beside a password or token; add the name to log in with")

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from gatepost.config.queue import Waits, no_storm, some_time
 from gatepost.config.route_match import Match
+from gatepost.config.route_oauth import RouteOAuth
 from gatepost.config.route_provider import ProviderKeys
 from gatepost.config.route_source import SourceAddresses
 from gatepost.config.ses import smtp_password
@@ -124,6 +125,11 @@ class HostRoute(_Route):
         description="Our address to connect from, or one of IPv4 and one of IPv6; a family without one is not used.  "
         "Any if not given.",
         examples=[["192.0.2.25", "2001:db8::25"]],
+    )
+    oauth: RouteOAuth | None = Field(
+        default=None,
+        description="Access tokens that gatepost gets and renews itself (docs/oauth-out.md), in place of password and "
+        "token.",
     )
     connections: Whole = Field(
         default=20, ge=1, le=1000, description="Connections to the next hop at once, over all workers."

@@ -155,8 +155,15 @@ def _route(model: Any, path: str, values: dict[str, str], leave_out: str = "") -
             for key, each in Match.model_fields.items():
                 yield from _comment(f"  {key}: {each.description}")
             yield '#match = { recipient_domains = ["example.org", "*.example.org"] }'
-        elif name != leave_out:
+        elif name != leave_out and not names(field.annotation):
             yield from _key(path, name, field, values.get(name))
+    for name, field in model.model_fields.items():
+        if name != "match" and names(field.annotation):
+            yield ""
+            yield from _comment(str(field.description))
+            yield f"#[route.{name}]"
+            for key, below in _model(field.annotation).model_fields.items():
+                yield from _key(f"route.{name}", key, below)
 
 
 def _key(path: str, name: str, field: FieldInfo, value: str | None = None) -> Iterator[str]:

@@ -18,6 +18,7 @@ from gatepost.parts import signing
 from gatepost.queue.control import Change, Outcome, QueueControl
 from gatepost.queue.health import Health
 from gatepost.queue.redirect import Redirect, redirect_of
+from gatepost.queue.resumption import try_again
 from gatepost.relay.failover import Failover
 from gatepost.relay.provided import Provided
 from gatepost.spool.message_id import is_message_id
@@ -72,6 +73,7 @@ async def _status(context: Context, _request: Mapping[str, Any]) -> list[dict[st
             "certificate_expires": worker.certificate_expires,
             "spools": [each.number for each in worker.queues],
             "routes": route_states(worker),
+            "tokens": worker.tokens.states(),
         }
     ]
 
@@ -215,7 +217,10 @@ def _redirect(request: Mapping[str, Any], worker: Worker) -> Redirect:
 
 
 async def _routes(context: Context, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Tell how the routes are; before that, read anew which ones are paused by hand, and probe *probe*."""
+    """Tell how the routes are; before that, read anew which ones are paused by hand, and probe *probe*.
+
+    With *logged_in* somebody has just got tokens for that one.
+    """
     worker, probe = context.worker, request.get("probe", "")
     if not isinstance(probe, str):
         raise Malformed("probe is the name of a route")
@@ -226,10 +231,9 @@ async def _routes(context: Context, request: Mapping[str, Any]) -> list[dict[str
         if worker.number == 0:
             for name in sorted(before ^ set(paused)):
                 worker.emit(RouteChanged(name, "paused" if name in paused else "resumed"))
-    for queue in worker.queues:
-        if probe in queue.scheduler.gates:
-            queue.scheduler.gates[probe].health.probe(worker.clock.now())
-            queue.scheduler.look_again()
+    await try_again(worker.queues, probe, worker.clock.now())
+    if request.get("logged_in") and worker.number == 0:
+        worker.emit(RouteChanged(probe, "logged in"))
     return route_states(worker)
 
 

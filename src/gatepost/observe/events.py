@@ -45,6 +45,7 @@ from gatepost.observe.node_events import (
     WorkerStarted,
     WorkerStopped,
 )
+from gatepost.observe.oauth_events import ClientSecretEnds, TokenRenewed, TokenTroubled
 from gatepost.observe.queue_events import (
     BounceDropped,
     BounceQueued,
@@ -72,6 +73,7 @@ __all__ = [
     "BounceDropped",
     "BounceQueued",
     "CanaryTouched",
+    "ClientSecretEnds",
     "CommandRefused",
     "ConfigReloaded",
     "ConnectionRefused",
@@ -118,6 +120,8 @@ __all__ = [
     "StoreAway",
     "StoreBack",
     "StoreOutdated",
+    "TokenRenewed",
+    "TokenTroubled",
     "WorkerLost",
     "WorkerStarted",
     "WorkerStopped",

@@ -41,9 +41,12 @@ from gatepost.observe.events import (
     StoreAmbiguous,
     StoreAway,
     StoreOutdated,
+    TokenRenewed,
+    TokenTroubled,
     WorkerLost,
 )
 from gatepost.observe.family import Family
+from gatepost.observe.gauges import GAUGES
 
 __all__ = ["FAMILIES", "LOG_LINES_LOST", "UNCOUNTED"]
 
@@ -295,6 +298,17 @@ FAMILIES: Final[tuple[Family, ...]] = (
         {RoutePaused: lambda event: (event.route,)},
     ),
     Family(
+        "gatepost_relay_token_renewals_total",
+        "counter",
+        "Times an issuer was asked for an access token of a route, by what began to come of it.  result: success; or "
+        "the trouble that began: away, refused, revoked.",
+        ("route", "result"),
+        {
+            TokenRenewed: lambda event: (event.route, "success"),
+            TokenTroubled: lambda event: (event.route, event.trouble),
+        },
+    ),
+    Family(
         "gatepost_spool_troubles_total",
         "counter",
         "How often a spool could not be written or read.",
@@ -345,26 +359,5 @@ FAMILIES: Final[tuple[Family, ...]] = (
         {AuditTroubled: _nothing},
     ),
     Family(UNCOUNTED, "counter", "Facts that found no place among the metrics: always 0."),
-    Family(
-        "gatepost_build_info", "gauge", "Always 1.  version: of gatepost; python: of Python.", ("version", "python")
-    ),
-    Family("gatepost_worker_up", "gauge", "Whether a worker answers and accepts.  worker: its number.", ("worker",)),
-    Family("gatepost_worker_generation", "gauge", "Of its configuration, 1 and more with each reload.", ("worker",)),
-    Family("gatepost_session_open", "gauge", "Sessions that are open."),
-    Family("gatepost_queue_messages", "gauge", "Messages in the spools."),
-    Family("gatepost_queue_oldest_seconds", "gauge", "Age of the message that has been in the spools longest."),
-    Family("gatepost_queue_attempts", "gauge", "Attempts at delivery that are under way."),
-    Family(
-        "gatepost_queue_route_open",
-        "gauge",
-        "Whether a route is open in every worker: 0 while it waits for its next hop, or is paused.",
-        ("route",),
-    ),
-    Family("gatepost_spool_free_bytes", "gauge", "Room left on the file system of the spools."),
-    Family("gatepost_spool_reserve_bytes", "gauge", "Room below which new mail is refused."),
-    Family(
-        "gatepost_tls_certificate_expiry_seconds",
-        "gauge",
-        "When the first certificate of the listeners ends, in seconds since the epoch.",
-    ),
+    *GAUGES,
 )

@@ -232,7 +232,7 @@ class MessageDropped(Event):
 
 @value(frozen=True, slots=True)
 class RouteChanged(Event):
-    """Somebody paused or resumed a route, or it was found paused at a start; *change* says which."""
+    """Somebody paused, resumed or logged in a route, or it was found paused at a start; *change* says which."""
 
     name: ClassVar[str] = "route changed by hand"
     audited: ClassVar[bool] = True

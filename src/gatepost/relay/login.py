@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from gatepost.errors import Malformed
 from gatepost.model.delivery import Cause
 from gatepost.relay.replies import WireReply
-from gatepost.relay.trouble import Trouble, reply_trouble, route_trouble
+from gatepost.relay.trouble import Refusal, Trouble, reply_trouble, route_trouble
 from gatepost.relay.wire import Wire
 from gatepost.sasl.client import ClientMechanism, Credentials, Login, choose
 
@@ -58,6 +58,8 @@ async def log_in(wire: Wire, offered: Iterable[str], credentials: Credentials, s
         trouble = reply_trouble(remote) or Trouble(remote, Cause.ROUTE)
         # RFC 4954 §4: 504 says that it does not know the mechanism after all.  Nothing was judged: try the next best.
         if is_judged or reply.code not in _UNKNOWN:
+            if mechanism.takes_token and 500 <= reply.code <= 599:
+                trouble = Refusal(remote)
             break
     raise trouble
 

@@ -15,8 +15,10 @@ from gatepost.model.envelope import Recipient
 from gatepost.model.identity import Secret
 from gatepost.relay.client import Connection
 from gatepost.relay.dialing import sources_of
-from gatepost.relay.opening import NextHop, TlsMode, open_wire
+from gatepost.relay.opening import NextHop, Opened, TlsMode, open_wire
 from gatepost.relay.pool import Pool, Share
+from gatepost.relay.token_login import open_with_token
+from gatepost.relay.token_source import TokenSource
 from gatepost.relay.transport import Delivery
 from gatepost.relay.trouble import Trouble, next_hop_trouble
 from gatepost.relay.wire import Timeouts
@@ -79,6 +81,7 @@ class SmartHost:
         login: name to log in with; empty for no login.  Never sent without verified TLS.
         password: for SCRAM, PLAIN, LOGIN and CRAM-MD5.
         token: access token for XOAUTH2 or OAUTHBEARER.
+        tokens: where access tokens come from, in its place.
         source_addresses: addresses of ours to go from, one of a family; a family without one is not used.
         mechanisms: those to log in with; all that we know, if empty.
         timeouts: how long the next hop may take.
@@ -114,6 +117,7 @@ class SmartHost:
         login: str = "",
         password: Secret | None = None,
         token: Secret | None = None,
+        tokens: TokenSource | None = None,
         source_addresses: Sequence[str] = (),
         mechanisms: Collection[str] = (),
         timeouts: Timeouts | None = None,
@@ -125,6 +129,7 @@ class SmartHost:
     ) -> None:
         self.name = name
         self.patience: float | None = None
+        self._tokens = tokens
         self._timeouts = timeouts or Timeouts()
         self._next_hop = NextHop(
             ascii_domain(host),
@@ -171,6 +176,8 @@ class SmartHost:
     async def close(self) -> None:
         """Let go of kept connections."""
         await self._pool.close()
+        if self._tokens is not None:
+            await self._tokens.close()
 
     async def _deliver(self, delivery: Delivery, recipients: tuple[Recipient, ...]) -> list[Result]:
         """Try once with as many of *recipients*, from the first on, as the next hop takes at once."""
@@ -196,13 +203,19 @@ class SmartHost:
             is_fresh = True
 
     async def _open(self) -> Connection:
-        try:
-            async with asyncio.timeout(self.patience):
-                opened = await open_wire(self._next_hop)
-        except TimeoutError:
-            text = f"{self._next_hop.host} was not ready for mail in time"
-            raise next_hop_trouble("4.4.1", text) from None
+        tokens = self._tokens
+        if tokens is None:
+            opened = await self._reach(self._next_hop)
+        else:
+            opened = await open_with_token(self._next_hop, tokens, self._reach)
         capabilities = opened.capabilities
         if asyncio.get_running_loop().time() < self._step_by_step_until:
             capabilities = replace(capabilities, pipelining=False)
         return self._connection(opened.wire, capabilities, self._next_hop.host, self._timeouts)
+
+    async def _reach(self, next_hop: NextHop) -> Opened:
+        try:
+            async with asyncio.timeout(self.patience):
+                return await open_wire(next_hop)
+        except TimeoutError:
+            raise next_hop_trouble("4.4.1", f"{next_hop.host} was not ready for mail in time") from None

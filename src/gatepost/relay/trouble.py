@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatepost.errors import Unavailable
 from gatepost.model.delivery import Cause, RemoteReply
 
-__all__ = ["Silence", "Trouble", "Violation", "next_hop_trouble", "reply_trouble", "route_trouble"]
+__all__ = ["Refusal", "Silence", "Trouble", "Violation", "next_hop_trouble", "reply_trouble", "route_trouble"]
 
 # RFC 4954 §6: what a server answers when the login, not the message, is what it does not like.
 _LOGIN_CODES = frozenset({530, 534, 535, 538})
@@ -23,6 +23,13 @@ class Trouble(Unavailable):
         super().__init__(str(reply))
         self.reply = reply
         self.cause = cause
+
+
+class Refusal(Trouble):
+    """It refuses our access token, for good: another one may do."""
+
+    def __init__(self, reply: RemoteReply) -> None:
+        super().__init__(reply, Cause.ROUTE)
 
 
 class Silence(Trouble):

@@ -51,6 +51,24 @@ async def samples(of: Watch) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
+def token(state: str, **more: float | None) -> dict[str, Any]:
+    return {"route": "smart", "state": state, "expires": None, "secret_expires": None, **more}
+
+
+async def test_the_worst_state_that_a_worker_knows_of_a_token_counts() -> None:
+    told = {
+        0: Told((), status(tokens=[token("valid", expires=5000.0, secret_expires=9000.0)])),
+        1: Told((), status(tokens=[token("not logged in")])),
+        2: Told((), status(tokens=[token("secret expires soon")])),
+    }
+    found = await samples(watch(told))
+    states = {labels[1]: value for (name, labels), value in found.items() if name == "gatepost_relay_token_state"}
+    assert {state for state, value in states.items() if value} == {"not_logged_in"}
+    assert len(states) == 7
+    assert found["gatepost_relay_token_expiry_seconds", ("smart",)] == 5000.0
+    assert found["gatepost_relay_client_secret_expiry_seconds", ("smart",)] == 9000.0
+
+
 async def test_it_is_alive_without_asking_anybody() -> None:
     answer = await watch({}).live()
     assert (answer.status, json.loads(answer.body)) == (200, {"live": True})

@@ -55,7 +55,7 @@ def test_every_line_that_is_commented_out_is_right_too(tmp_path: Path) -> None:
     text = COMMENTED.sub("", sample())
     # Keys of which only one of two can stand.
     text = re.sub(
-        r"^(password|token|token_file|jwks_url|secret_access_key|secret_access_key_file) = .*$",
+        r"^(password|token|token_file|jwks_url|client_secret|secret_access_key|secret_access_key_file) = .*$",
         "",
         text,
         flags=re.MULTILINE,
