@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from gatepost.errors import SpoolUnavailable
 from gatepost.model.delivery import Cause, Deferred, Result
 from gatepost.observe.events import Event, HostRested, HostRestored
 from gatepost.relay.host_rest import HostRest
@@ -61,7 +62,12 @@ class Failover:
         for number, (host, rest) in enumerate(order):
             host.patience = self._patience if number < len(order) - 1 else None
             recipients = tuple([delivery.recipients[index] for index in left])
-            answer = await self._try(host, rest, replace(delivery, recipients=recipients))
+            try:
+                answer = await self._try(host, rest, replace(delivery, recipients=recipients))
+            except SpoolUnavailable:
+                if len(left) == len(results):
+                    raise
+                break  # some have an answer of a host before; it holds for the others, too
             for index, result in zip(left, answer, strict=True):
                 results[index] = _graver(results[index], result)
             left = [index for index, result in zip(left, answer, strict=True) if _is_unseen(result)]

@@ -9,8 +9,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gatepost.errors import SpoolUnavailable
 from gatepost.model.address import ascii_domain
-from gatepost.model.delivery import Cause, Deferred, Result
+from gatepost.model.delivery import Cause, Deferred, RemoteReply, Result
 from gatepost.model.envelope import Recipient
 from gatepost.model.identity import Secret
 from gatepost.relay.client import Connection
@@ -27,6 +28,16 @@ __all__ = ["SmartHost", "TlsMode", "client_context"]
 
 STEP_BY_STEP_SECONDS = 3600.0
 """How long pipelining is not used after the next hop stopped in the middle of a group of commands."""
+
+GO_ON_SECONDS = 600.0
+"""How long after the first transaction of a delivery another one is begun.
+
+What was taken is written down when the delivery ends; if its time were over first, all would get their mail again.
+"""
+
+_UNREADABLE = RemoteReply.ours(451, "4.3.0", "The message cannot be read from the spool now")
+# RFC 5321 §4.5.3.1.10: with 452 after some recipients the rest is sent again at once.
+_GO_ON_LATER = RemoteReply.ours(452, "4.5.3", "The next hop is slow, and takes the rest in another delivery")
 
 
 def client_context(
@@ -163,14 +174,23 @@ class SmartHost:
         Raises:
             SpoolUnavailable: the content cannot be read; the next hop got nothing.
         """
-        results: list[Result] = []
         recipients, most = delivery.recipients, self._recipients_per_transaction
+        time = asyncio.get_running_loop().time
+        over = time() + GO_ON_SECONDS
+        results = await self._deliver(delivery, recipients[:most])
         while (start := len(results)) < len(recipients):
-            results += await self._deliver(delivery, recipients[start : start + most])
             last = results[-1]
             if isinstance(last, Deferred) and last.cause is not Cause.MESSAGE:  # then the others need not try now
-                rest = Deferred(last.reply, last.next_hop, last.cause)
-                return results + [rest] * (len(recipients) - len(results))
+                rest = Deferred(last.reply, last.next_hop, last.cause, is_unseen=True)
+            elif time() >= over:
+                rest = Deferred(_GO_ON_LATER, last.next_hop)
+            else:
+                try:
+                    results += await self._deliver(delivery, recipients[start : start + most])
+                    continue
+                except SpoolUnavailable:  # not raised on: some may have it already
+                    rest = Deferred(_UNREADABLE)
+            return results + [rest] * (len(recipients) - start)
         return results
 
     async def close(self) -> None:
