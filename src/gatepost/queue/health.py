@@ -25,6 +25,7 @@ _PAUSE, _PAUSE_LIMIT = 60.0, 900.0
 _FAILURES_TO_CLOSE = 2
 _SUSPECTS_LIMIT = 100
 _UNREACHED = RemoteReply.ours(451, "4.4.1", "The next hop could not be reached")
+_AWAY = RemoteReply.ours(451, "4.3.2", "The next server takes no mail now")
 # RFC 3463 §3.5: X.4.5, more mail than can go at once.
 _BUSY = RemoteReply.ours(451, "4.4.5", "Other mail is before it on the way to the next server")
 
@@ -75,7 +76,11 @@ class Health:
         """Why mail waits for it, as a sender may be told."""
         if self.is_open:
             return _BUSY
-        return CLOSED if self.is_paused else self.last_reply or _UNREACHED
+        if self.is_paused:
+            return CLOSED
+        reply = self.last_reply or _UNREACHED
+        # It was said of another message, and may name its recipients.
+        return _AWAY if "@" in reply.text else reply
 
     def admits(self, now: float) -> bool:
         """Tell whether one more attempt may start."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.model.delivery import Cause
+from gatepost.model.delivery import Cause, Deferred, RemoteReply
 from gatepost.model.envelope import MessageId
 from gatepost.observe.events import Event, RoutePaused, RouteResumed
 from gatepost.queue.health import Health
@@ -51,6 +51,26 @@ def test_two_failures_close_it_until_a_probe(health: Health) -> None:
     health.begin()
     assert not health.admits(12)
     assert health.last_reply == DOWN.reply
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        RemoteReply.parse(421, "4.7.0 too much mail for <bob@example.net>"),
+        RemoteReply.ours(451, "4.5.0", "a reply that does not fit RCPT: 330 bob@example.net?"),
+    ],
+)
+def test_a_sender_is_not_told_of_the_recipients_of_others(health: Health, reply: RemoteReply) -> None:
+    for each in (A, B):
+        health.learn(each, [Deferred(reply, "mx.example.net", Cause.NEXT_HOP)], 1, 1)
+    assert not health.is_open
+    assert str(health.reason) == "451 4.3.2 The next server takes no mail now"
+    assert health.last_reply == reply  # whoever runs the server is
+
+
+def test_a_sender_is_told_why_the_way_is_closed(health: Health) -> None:
+    down(health)
+    assert health.reason == DOWN.reply
 
 
 def test_a_probe_that_fails_doubles_the_wait_up_to_a_limit(health: Health) -> None:
