@@ -102,6 +102,23 @@ def test_a_recipient_without_a_route_is_told(config: Path) -> None:
     assert found["recipients"][0]["passed_over"][2]["why"] == "recipient_domains: example.com is not among them"
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--rcpt", "ann@x.example.net"], 0),
+        (["--rcpt", "ann@example.com"], 1),
+        (["--rcpt", "ann@x.example.net", "--from", "else@example.org"], 1),
+        # Octets of the command line that are no UTF-8.
+        (["--rcpt", "ann@x.example.net", "--header", "X-Stream: \udcff"], 0),
+    ],
+)
+def test_people_get_the_same_end_as_programs(config: Path, words: list[str], code: int) -> None:
+    for flags in (["--json"], []):
+        found, text, trouble = run(config, "--login", "tim@example.org", *words, *flags)
+        assert (found, trouble.partition("Traceback")[1]) == (code, "")
+        assert "tim@example.org" in text
+
+
 def test_what_the_policies_refuse_is_told_with_the_reply(config: Path) -> None:
     code, found = told(config, "--from", "else@example.org", "--rcpt", "ann@x.example.net")
     assert code == 1
@@ -169,6 +186,7 @@ def test_a_message_in_the_queue_is_explained_by_its_own_header(config: Path) -> 
         ["--login", "tim@example.org", "--rcpt", "a@b.example", "--ip", "here"],
         ["--login", "tim@example.org", "--rcpt", "a@b.example", "--header", "no field"],
         ["--login", "tim@example.org", "--rcpt", "a@b.example", "--header", "A: b\r\nFrom: c"],
+        ["--login", "tim@example.org", "--rcpt", "a@b.example", "--header-from", "a@b.example\r\nB: c"],
         ["--login", "tim@example.org", "--rcpt", "a@b.example", "--listener", "nowhere"],
         ["someid", "--rcpt", "a@b.example"],
     ],

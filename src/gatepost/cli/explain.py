@@ -58,8 +58,8 @@ def explain(config: Config, message_id: str | None, login: str | None, as_json: 
     else:
         assert login is not None
         told = _imagined(config, router, login, said)
-    _print(told, as_json)
     is_fine = all(each["ok"] for each in told.get("checks", ())) and all(each["route"] for each in told["recipients"])
+    _print(told, as_json)
     raise SystemExit(0 if is_fine else 1)
 
 
@@ -147,7 +147,10 @@ def _section(author: str, headers: tuple[str, ...]) -> bytes:
     for each in headers:
         if ":" not in each or "\r" in each or "\n" in each:
             raise click.BadParameter(f"{each!r} is no header field; write 'Name: value'", param_hint="--header")
-    return "".join(f"{each}\r\n" for each in (f"From: {author}", *headers, "")).encode()
+    if "\r" in author or "\n" in author:
+        raise click.BadParameter("has a line end", param_hint="--header-from")
+    # An argument that is no UTF-8 stands for the octets that it had.
+    return "".join(f"{each}\r\n" for each in (f"From: {author}", *headers, "")).encode(errors="surrogateescape")
 
 
 def _facts(envelope: Envelope) -> dict[str, Any]:
