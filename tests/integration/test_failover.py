@@ -116,6 +116,22 @@ async def test_what_the_first_host_never_saw_goes_to_the_next_at_once(hops: Any,
     assert made.accepted == (2, 2)
 
 
+async def test_all_recipients_go_to_the_next_host_at_once_though_they_need_several_transactions(hops: Any) -> None:
+    made = await hops(recipients_per_transaction=2)
+    await made.first.close()
+    results = await made.route.deliver(delivery(*(f"u{number}@x.net" for number in range(5))))
+    assert [type(each) for each in results] == [Delivered] * 5
+    assert made.accepted == (0, 3)
+
+
+async def test_who_was_still_to_come_when_the_first_host_closed_goes_to_the_next_at_once(hops: Any) -> None:
+    made = await hops(recipients_per_transaction=2)
+    made.first.on("RCPT u3@x.net", say("421 4.3.2 closing", cut=True))
+    results = await made.route.deliver(delivery(*(f"u{number}@x.net" for number in range(6))))
+    assert [type(each) for each in results] == [Delivered] * 6
+    assert made.accepted == (1, 2)
+
+
 async def test_a_host_that_is_down_comes_back(hops: Any) -> None:
     made = await hops()
     port = made.first.port

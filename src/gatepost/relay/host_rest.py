@@ -39,7 +39,7 @@ class HostRest:
 
     def end(self, began: float) -> None:
         """Take note that a try is over, whatever became of it."""
-        if began > self._rests_since:
+        if began >= self._rests_since:  # clocks stand still within a turn of the event loop
             self._is_probing = False
 
     def fail(self, reply: RemoteReply, began: float, now: float) -> bool:

@@ -42,6 +42,15 @@ def test_one_delivery_probes_it_after_its_rest() -> None:
     assert rest.last_reply is None
 
 
+def test_a_try_in_the_moment_in_which_it_failed_does_not_pass_for_a_probe_for_ever() -> None:
+    rest = HostRest("a:25")
+    rest.fail(DOWN, 100, 101)
+    rest.begin()  # the other hosts are down, too
+    assert not rest.fail(DOWN, 101, 101)
+    rest.end(101)
+    assert rest.is_ready(106)
+
+
 def test_what_works_starts_anew_with_a_short_rest() -> None:
     rest = HostRest("a:25")
     rest.fail(DOWN, 100, 101)
