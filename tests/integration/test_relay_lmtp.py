@@ -112,6 +112,12 @@ TABLE: list[tuple[str, dict[str, Act], list[str], str]] = [
         ["delivered 250"] * 3,
         "---",
     ),
+    (
+        "a reply more than there are recipients, and not all the same",
+        {"RCPT a@x.net": say(NEVER), "end b@x.net": say("250 ok", NEVER, NEVER)},
+        ["failed 550", "deferred next-hop 451", "deferred next-hop 451"],
+        "-??",
+    ),
     ("every RCPT refused", {"RCPT": say(NEVER)}, ["failed 550"] * 3, "---"),
     (
         "every RCPT refused, DATA taken all the same",

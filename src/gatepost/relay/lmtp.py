@@ -43,6 +43,11 @@ class LmtpConnection(Connection):
                     raise Violation("refused before the end of content")
                 reply = await self.wire.reply("content", max(0.0, min(final, over - time())))
             _results[number] = self._outcome(reply)
+        if self.wire.has_spoken_unasked and len({type(_results[number]) for number in taken}) > 1:
+            # One reply too many, and nobody knows which: the yes of one may be that of another.
+            for number in taken:
+                _results[number] = None
+            raise Violation("more replies to the content than recipients")
         last = _results[taken[-1]]
         assert last is not None
         return last

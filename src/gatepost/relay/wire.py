@@ -48,6 +48,10 @@ class Wire(asyncio.Protocol):
 
     Args:
         on_lost: called once, when the connection is gone.
+
+    Attributes:
+        is_encrypted: whether there is TLS.
+        has_spoken_unasked: whether more replies came than were asked for, besides a 421.
     """
 
     def __init__(self, on_lost: Callable[[], None] | None = None) -> None:
@@ -66,6 +70,7 @@ class Wire(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.on_lost = on_lost
         self.is_encrypted = False
+        self.has_spoken_unasked = False
 
     @property
     def is_open(self) -> bool:
@@ -93,8 +98,8 @@ class Wire(asyncio.Protocol):
         for reply in replies:
             if self._expected == 0:
                 # RFC 5321 §3.8: a server that shuts down says 421 unasked.
-                remote = reply.remote()
-                self._fail(Trouble(remote, Cause.NEXT_HOP) if reply.code == 421 else _unasked(reply))
+                self.has_spoken_unasked = reply.code != 421
+                self._fail(_unasked(reply) if self.has_spoken_unasked else Trouble(reply.remote(), Cause.NEXT_HOP))
                 return
             self._expected -= 1
             self._replies.append(reply)

@@ -26,6 +26,7 @@ class SlowWire:
         self.now = 0.0
         self.seconds = seconds
         self.is_open = True
+        self.has_spoken_unasked = False
         self.patience: list[float] = []
 
     def send(self, data: bytes, replies: int = 1) -> None: ...
