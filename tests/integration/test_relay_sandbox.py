@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -14,7 +16,7 @@ from contracts.transport_contract import CONTENT, Pieces, Whole, delivery
 from gatepost.errors import Misuse, SpoolUnavailable
 from gatepost.model.delivery import Cause, Deferred, Delivered, Handover
 from gatepost.model.envelope import Body
-from gatepost.relay.sandbox import Sandbox
+from gatepost.relay.sandbox import Sandbox, _Part
 
 
 def files(folder: Path) -> list[str]:
@@ -141,13 +143,24 @@ async def test_half_a_message_is_not_kept(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-async def test_a_delivery_that_is_cancelled_while_its_file_opens_leaves_no_file_open(tmp_path: Path) -> None:
+async def test_a_delivery_that_is_cancelled_while_its_file_opens_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     part = tmp_path / "m1.eml.part"
     os.mkfifo(part)  # opening it waits for a reader
+    opens, really = threading.Event(), _Part._open
+
+    def open_(self: _Part) -> BinaryIO:
+        opens.set()
+        return really(self)
+
+    monkeypatch.setattr(_Part, "_open", open_)
     sending = asyncio.create_task(Sandbox("kept", tmp_path).deliver(delivery(content=Pieces(b"x"), message_id="m1")))
-    await asyncio.sleep(0.2)
+    async with asyncio.timeout(60):
+        while not opens.is_set():  # else nobody would have begun, and there were no file
+            await asyncio.sleep(0.01)
     sending.cancel()
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0)
     reader = os.open(part, os.O_RDONLY | os.O_NONBLOCK)
     try:
         with pytest.raises(asyncio.CancelledError):

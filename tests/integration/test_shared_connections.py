@@ -29,6 +29,7 @@ async def workers(hop: FakeNextHop, folder: Path, count: int, limit: int) -> Asy
             hostname="gatepost.example",
             tls=TlsMode.NONE,
             connections=limit,
+            idle_seconds=3600,
             share=each.share("out", limit),
         )
         for each in outgoing
@@ -84,7 +85,7 @@ async def test_an_idle_connection_is_given_up_for_another_worker(tmp_path: Path)
     async with FakeNextHop() as hop, workers(hop, tmp_path, 2, 1) as (one, two):
         await deliver(one, 1)
         assert hop.open_connections == 1
-        async with asyncio.timeout(10):  # it would lie idle for longer
+        async with asyncio.timeout(60):  # it would lie idle for longer
             await deliver(two, 1)
         assert hop.most_connections == 1
 
