@@ -119,44 +119,11 @@ class Attempt:
         """
         if late and not self._has_room():
             late = ()  # after the next attempt, perhaps
-        envelope = entry.envelope
-        recipients = tuple([envelope.recipients[index] for index in indices])
-        results: tuple[Result, ...] = ()
-        given: tuple[Result, ...] = ()
-        told: Sequence[Notice] = ()
-        bounce: Draft | None = None
-        undrafted = spool_trouble = ""
-        try:
-            async with self._spool.content(entry) as content:
-                delivery = Delivery(entry.id, envelope, recipients, self._kept_signed(entry, content))
-                answer = await self._deliver(transport, delivery)
-                if len(answer) != len(recipients):
-                    raise Misuse(f"{transport.name} gave {len(answer)} results for {len(recipients)} recipients")
-                given = answer
-                results = _judged(given) if is_last else given
-                now = self._clock.now()
-                told, undrafted = notices(envelope, indices, results, late, now)
-                if told:
-                    bounce = await self._bouncer.draft(entry, told, content, now, retry_until=retry_until)
-        except SpoolUnavailable as error:
-            spool_trouble = str(error)
-            results = results or _deferred(len(recipients), _UNREADABLE, is_last=is_last)
-        except Exception as error:  # noqa: BLE001 - one of the three places: our bug must not lose mail
-            _log.error("a delivery attempt failed", exc_info=error, extra={"queue_id": entry.id})
-            # Not even the last attempt gives up for it: what is wrong is not the message.
-            results = results or _deferred(len(recipients), _OUR_BUG, is_last=False)
-            if bounce is None:
-                undrafted, told = repr(error) if _has_failed(results) else "", ()
-        if spool_trouble:
-            # The content cannot be read, but its sender can still be told.
-            now = self._clock.now()
-            told, undrafted = notices(envelope, indices, results, late, now)
-            bounce = await self._bouncer.draft(entry, told, None, now, retry_until=retry_until)
-        return Outcome(results, bounce, undrafted, spool_trouble, given, told)
+        return await self._make(entry, indices, transport, is_last, late, retry_until, ())
 
     async def remind(self, entry: Entry, late: Sequence[int], reply: RemoteReply, retry_until: float) -> Outcome:
         """Try nothing; tell of a delay, with *reply* as its reason."""
-        progress, now = entry.progress, self._clock.now()
+        progress = entry.progress
         told = [
             Notice(index, Action.DELAYED, reply, "", progress[index].at if progress[index].attempts else None)
             for index in late
@@ -164,14 +131,57 @@ class Attempt:
         if not self._has_room():
             # Results need the rest of it more than this does; it is not come back to, or each sweep would write again.
             return Outcome((), undrafted=_NO_ROOM, notices=told)
-        spool_trouble = ""
+        return await self._make(entry, (), Unreached(reply), False, (), retry_until, told)
+
+    async def _make(
+        self,
+        entry: Entry,
+        indices: Sequence[int],
+        transport: Transport,
+        is_last: bool,
+        late: Container[int],
+        retry_until: float,
+        reminders: Sequence[Notice],
+    ) -> Outcome:
+        """Try, and write what is told of it, or *reminders* where nobody is tried."""
+        envelope = entry.envelope
+        recipients = tuple([envelope.recipients[index] for index in indices])
+        results: tuple[Result, ...] = ()
+        given: tuple[Result, ...] = ()
+        told: Sequence[Notice] = reminders
+        bounce: Draft | None = None
+        undrafted = spool_trouble = ""
         try:
-            async with self._spool.content(entry) as content:
-                bounce = await self._bouncer.draft(entry, told, content, now, retry_until=retry_until)
-        except SpoolUnavailable as error:
-            spool_trouble = str(error)
-            bounce = await self._bouncer.draft(entry, told, None, now, retry_until=retry_until)
-        return Outcome((), bounce, spool_trouble=spool_trouble, notices=told)
+            try:
+                async with self._spool.content(entry) as content:
+                    if recipients:
+                        answer = await self._deliver(transport, Delivery(entry.id, envelope, recipients, content))
+                        if len(answer) != len(recipients):
+                            raise Misuse(
+                                f"{transport.name} gave {len(answer)} results for {len(recipients)} recipients"
+                            )
+                        given = answer
+                        results = _judged(given) if is_last else given
+                        told, undrafted = notices(envelope, indices, results, late, self._clock.now())
+                    if told:
+                        bounce = await self._bouncer.draft(
+                            entry, told, content, self._clock.now(), retry_until=retry_until
+                        )
+            except SpoolUnavailable as error:
+                # The content cannot be read, but its sender can still be told.
+                spool_trouble, now = str(error), self._clock.now()
+                if recipients:
+                    results = results or _deferred(len(recipients), _UNREADABLE, is_last=is_last)
+                    told, undrafted = notices(envelope, indices, results, late, now)
+                bounce = await self._bouncer.draft(entry, told, None, now, retry_until=retry_until)
+        except Exception as error:  # noqa: BLE001 - one of the three places: our bug must not lose mail
+            _log.error("a delivery attempt failed", exc_info=error, extra={"queue_id": entry.id})
+            # Not even the last attempt gives up for it: what is wrong is not the message.
+            results = results or _deferred(len(recipients), _OUR_BUG, is_last=False)
+            if bounce is None:
+                # What cannot be written now could not be in a minute; a delay that an attempt shows is come back to.
+                undrafted, told = repr(error) if reminders or _has_failed(results) else "", reminders
+        return Outcome(results, bounce, undrafted, spool_trouble, given, told)
 
     def _has_room(self) -> bool:
         """Tell whether the spool would take new mail: a million notices must not fill what is left for results."""

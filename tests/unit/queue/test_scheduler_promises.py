@@ -11,12 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.delivery import Result
 from gatepost.observe.events import BounceDropped, RecipientDeferred, RecipientDelivered, RecipientFailed
+from gatepost.queue.bounce import Bouncer
 from gatepost.queue.limits import Limits
 from gatepost.relay.transport import Delivery
 from queue_world import DOWN, LATER, NEVER, OK, REFUSED, World
@@ -135,4 +137,44 @@ async def test_a_transport_that_raises_a_timeout_of_its_own_is_our_bug() -> None
     await world.accept()
     (told,) = world.told(RecipientDeferred)
     assert "Internal error" in told.reply
+    await world.stop()
+
+
+async def test_a_notice_of_delay_that_cannot_be_written_is_not_tried_each_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = 0
+
+    async def fails(*_: object, **__: object) -> None:
+        nonlocal tried
+        tried += 1
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(Bouncer, "draft", fails)
+    world = World()
+    world.hop.answer = DOWN
+    await world.start()
+    await world.accept()
+    world.scheduler.gates["main"].health.pause(world.clock.now())
+    await world.clock.go_on(24 * 3600)
+    assert tried == 1
+    assert [told.reason for told in world.told(BounceDropped)] == ["ValueError('a bug')"]
+    await world.stop()
+
+
+async def test_a_bounce_that_cannot_be_written_without_the_content_sends_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fails(*arguments: object, **_: object) -> None:
+        raise SpoolUnavailable("gone") if arguments[3] is not None else ValueError("a bug")
+
+    monkeypatch.setattr(Bouncer, "draft", fails)
+    world = World()
+    world.hop.answer = lambda delivery: [OK, NEVER]
+    await world.start()
+    await world.accept("a@example.net", "b@example.net")
+    await world.clock.go_on(24 * 3600)
+    assert world.hop.recipients == ["a@example.net", "b@example.net"]
+    assert [told.reason for told in world.told(BounceDropped)] == ["ValueError('a bug')"]
+    assert world.spool.count() == 0
     await world.stop()
