@@ -78,5 +78,5 @@ def _why_not(key: str, match: Match, envelope: Envelope, recipient: Recipient) -
         case "sandbox":
             return "is no sandbox"
         case _:
-            return "a sandbox that matches stands after it"
+            return "it matches, but somebody chose another for this message"
     return f"{key}: {said}"

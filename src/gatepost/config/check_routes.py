@@ -10,7 +10,7 @@ from gatepost.config.check_providers import check_provider
 from gatepost.config.locate import Key
 from gatepost.config.route_match import covers, idle_element
 from gatepost.config.route_source import check_source
-from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, SandboxRoute, SmarthostRoute
+from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, Route, SandboxRoute, SmarthostRoute
 from gatepost.config.schema import Config
 from gatepost.config.values import is_loopback, split_host
 
@@ -42,10 +42,8 @@ def check_routes(config: Config, findings: Findings) -> None:
         if route.name in names:
             findings.wrong((*key, "name"), f'"{route.name}" is the name of another route too; choose another')
         names.add(route.name)
-        hidden_by = next((other for other in config.route[:number] if covers(other.match, route.match)), None)
-        # Mail of sandbox credentials looks for a sandbox whatever stands before it.
-        takes_sandbox = isinstance(route, SandboxRoute) or (isinstance(route, DiscardRoute) and route.sandbox)
-        if hidden_by is not None and not takes_sandbox:
+        hidden_by = next((other for other in config.route[:number] if _hides(other, route)), None)
+        if hidden_by is not None:
             findings.wrong(key, f'is never reached: route "{hidden_by.name}" before it takes its mail; move it up')
         idle = idle_element(route.match)
         if idle is not None:
@@ -62,6 +60,21 @@ def check_routes(config: Config, findings: Findings) -> None:
             findings.odd(key, f"throws away {which}: nobody gets it, and its sender is told that it was delivered")
     if all(route.match.is_narrow for route in config.route):
         findings.odd(("route",), "leaves mail over that no route takes; add one without match at the end")
+
+
+def _hides(earlier: Route, route: Route) -> bool:
+    """Tell whether *earlier* takes all that *route* would."""
+    if not covers(earlier.match, route.match):
+        return False
+    if not _takes_sandbox(route):
+        return True
+    # Mail of sandbox credentials passes over what is no sandbox; what no route takes goes to the first folder.
+    is_last_resort = isinstance(route, SandboxRoute) and not isinstance(earlier, SandboxRoute)
+    return _takes_sandbox(earlier) and not (is_last_resort and earlier.match.is_narrow)
+
+
+def _takes_sandbox(route: Route) -> bool:
+    return isinstance(route, SandboxRoute) or (isinstance(route, DiscardRoute) and route.sandbox)
 
 
 def _lmtp(route: LmtpRoute, key: Key, findings: Findings) -> None:

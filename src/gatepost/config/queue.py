@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from gatepost.config.values import Duration, Table, Whole, wrong
+from gatepost.config.values import Duration, Login, Table, Whole, wrong
 
 __all__ = ["Queue", "QueueRule", "Waits", "no_storm", "some_time"]
 
@@ -34,7 +34,7 @@ def some_time(value: timedelta | None) -> timedelta | None:
 class QueueRule(Table):
     """What holds for the mail of some accounts or credentials."""
 
-    accounts: tuple[_Text, ...] = Field(default=(), description="Logins of accounts.", examples=[["shop@example.org"]])
+    accounts: tuple[Login, ...] = Field(default=(), description="Logins of accounts.", examples=[["shop@example.org"]])
     credentials: tuple[_Text, ...] = Field(
         default=(), description="Credentials, by id or label.", examples=[["password resets"]]
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
-from gatepost.config.values import DomainPattern, Size, Table, wrong
+from gatepost.config.values import DomainPattern, Login, Size, Table, wrong
 from gatepost.errors import Malformed
 from gatepost.relay.match import TextPattern, sender_key
 
@@ -71,7 +71,7 @@ class Match(Table):
         min_length=1,
         description='Addresses of the reverse-path, in any case of letters; "<>" is the null sender.',
     )
-    accounts: tuple[_Text, ...] = Field(default=(), min_length=1, description="Logins of those who submitted it.")
+    accounts: tuple[Login, ...] = Field(default=(), min_length=1, description="Logins of those who submitted it.")
     credentials: tuple[_Text, ...] = Field(
         default=(), min_length=1, description="Credentials it was submitted with, by id or label."
     )

@@ -15,6 +15,7 @@ from gatepost.config.values import (
     Flag,
     HostAndPort,
     Location,
+    Login,
     Name,
     SecretFileField,
     Table,
@@ -24,16 +25,8 @@ from gatepost.config.values import (
 )
 from gatepost.errors import Malformed
 from gatepost.model.identity import parse_sender_pattern
-from gatepost.sasl.prepare import prepare_name
 
 __all__ = ["DovecotStore", "HttpStore", "LdapStore", "PasswdFileStore", "SqliteStore", "StaticStore", "Store"]
-
-
-def _check_login(value: str) -> str:
-    try:
-        return prepare_name(value)
-    except Malformed as error:
-        raise wrong(f"is no login ({error.reason}); write a name or an address") from None
 
 
 def _check_sender(value: str) -> str:
@@ -74,9 +67,7 @@ class StaticStore(Table):
         "over.",
         examples=["static"],
     )
-    login: Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_login)] = Field(
-        description="The login.", examples=["app@example.org"]
-    )
+    login: Login = Field(description="The login.", examples=["app@example.org"])
     secret_file: Location = Field(
         description="File that holds the secret; read again when it changes.", examples=["/run/secrets/app"]
     )

@@ -17,6 +17,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     Strict,
+    StringConstraints,
     ValidationInfo,
     WithJsonSchema,
 )
@@ -25,6 +26,7 @@ from pydantic_core import PydanticCustomError
 from gatepost.errors import Malformed
 from gatepost.model.address import ascii_domain, is_qualified, parse_domain
 from gatepost.model.identity import Secret
+from gatepost.sasl.prepare import prepare_name
 
 __all__ = [
     "Address",
@@ -35,6 +37,7 @@ __all__ = [
     "HostAndPort",
     "Hostname",
     "Location",
+    "Login",
     "Name",
     "NextHop",
     "SecretField",
@@ -124,6 +127,14 @@ def _check_name(value: str) -> str:
     if _NAME.fullmatch(value) is None:
         raise wrong("is no name; write letters, digits, '-', '_' and '.', 63 at most")
     return value
+
+
+def _check_login(value: str) -> str:
+    """A login is compared as a store keeps it, however it is written here."""
+    try:
+        return prepare_name(value)
+    except Malformed as error:
+        raise wrong(f"is no login ({error.reason}); write a name or an address") from None
 
 
 def _check_domain(value: str) -> str:
@@ -220,6 +231,8 @@ def _check_host_and_port(value: str) -> str:
 
 def _locate(value: Path, info: ValidationInfo) -> Path:
     """A relative path is meant from the folder of the configuration file, wherever the server is started."""
+    if "\0" in str(value):
+        raise wrong("holds a NUL, which no path does; write it without")
     folder = (info.context or {}).get("folder")
     return value if folder is None else folder / value
 
@@ -291,6 +304,7 @@ Whole = Annotated[int, Strict()]
 Flag = Annotated[bool, Strict()]
 Name = Annotated[str, AfterValidator(_check_name)]
 DomainPattern = Annotated[str, AfterValidator(_check_domain_pattern)]
+Login = Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_login)]
 Host = Annotated[str, AfterValidator(check_host)]
 HostAndPort = Annotated[str, AfterValidator(_check_host_and_port)]
 NextHop = Annotated[str, AfterValidator(_check_next_hop)]

@@ -167,6 +167,7 @@ def test_a_route_behind_a_narrower_one_is_reached(earlier: Match, later: Match) 
         {"senders": ["*@example.org"]},
         {"senders": []},
         {"accounts": []},
+        {"accounts": ["tim\0"]},
         {"credentials": [""]},
         {"headers": [{"name": "X A"}]},
         {"headers": [{"name": "Bcc"}]},
@@ -180,3 +181,10 @@ def test_a_route_behind_a_narrower_one_is_reached(earlier: Match, later: Match) 
 def test_a_match_that_could_take_nothing_is_refused(keys: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Match.model_validate(keys)
+
+
+def test_accounts_are_compared_as_stores_keep_them() -> None:
+    written = Match(accounts=("Tim@Example.org",))
+    mail = Envelope(None, (Recipient(parse_mailbox("r@a.example")),), account="tim@example.org")
+    assert match_of(written).matches(mail, mail.recipients[0])
+    assert idle_element(Match(accounts=("TIM", "tim"))) == ("accounts", "tim", "tim")
