@@ -162,6 +162,7 @@ def _connection(route: HostRoute, key: Key, findings: Findings) -> None:
         usual = USUAL_TLS.get(port)
         if route.tls != "none" and usual not in (None, route.tls):
             findings.odd((*key, "port" if port == route.port else "hosts"), f'{port} usually goes with tls = "{usual}"')
-    if route.tls == "none" and "minimum_tls" in route.model_fields_set:
-        findings.wrong((*key, "minimum_tls"), "has no effect without TLS; remove it")
+    for name in ("minimum_tls", "verify"):
+        if route.tls == "none" and name in route.model_fields_set:
+            findings.wrong((*key, name), "has no effect without TLS; remove it")
     check_source(route.source_address, [host for host, _ in route.next_hops], (*key, "source_address"), findings)
