@@ -83,7 +83,7 @@ def queue_rules(config: schema.Config) -> Rules:
             )
             for each in config.queue.rule
         ],
-        {each.name: Patience(each.retry, each.give_up_after) for each in config.route},
+        {each.name: Patience(each.retry, each.give_up_after) for each, _ in config.ways},
     )
 
 

@@ -59,20 +59,21 @@ def routes(
         ConfigError: a file that a route names cannot be used.
     """
     made: dict[RouteKey, Route] = {}
-    for each in config.route:
+    for each, domains in config.ways:
         files: tuple[Path | None, ...] = ()
         if each.transport == "smarthost" or each.transport == "lmtp":
             files = (each.ca_file, each.certificate, each.key, None if each.oauth is None else each.oauth.ca_file)
         try:
-            key = (config.hostname, each, *(None if file is None else file.read_bytes() for file in files))
+            key = (config.hostname, each, domains, *(None if file is None else file.read_bytes() for file in files))
         except OSError as error:
             raise ConfigError(f"route {each.name}: {error.filename}: {error.strerror}; make it readable") from None
-        made[key] = (standing or {}).get(key) or _route(each, config.hostname, emit, outgoing, tokens, paces)
+        made[key] = (standing or {}).get(key) or _route(each, domains, config.hostname, emit, outgoing, tokens, paces)
     return made
 
 
 def _route(
     route: schema.Route,
+    domains: tuple[str, ...],
     hostname: str,
     emit: Emitter | None,
     outgoing: Outgoing | None,
@@ -80,11 +81,11 @@ def _route(
     paces: PaceFile | None,
 ) -> Route:
     transport = _transport(route, hostname, emit, outgoing, tokens)
-    return Route(route.name, transport, match_of(route.match), pace(route, paces))
+    return Route(route.name, transport, match_of(route.match, domains), pace(route, paces))
 
 
-def match_of(match: schema.Match) -> Match:
-    """Make what a route takes."""
+def match_of(match: schema.Match, login_domains: tuple[str, ...] = ()) -> Match:
+    """Make what a route takes, of mail for whose senders its login is."""
     return Match(
         tuple(map(parse_domain_pattern, match.recipient_domains)),
         tuple(map(parse_domain_pattern, match.sender_domains)),
@@ -94,6 +95,7 @@ def match_of(match: schema.Match) -> Match:
         tuple(HeaderPattern(each.name.lower(), tuple(map(TextPattern, each.values))) for each in match.headers),
         match.size_over,
         match.size_up_to,
+        tuple(map(parse_domain_pattern, login_domains)),
     )
 
 

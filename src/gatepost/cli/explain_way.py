@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,16 +16,18 @@ __all__ = ["NO_WAY", "ways"]
 NO_WAY = "no route takes it: it is kept, grows no older and does not bounce; it goes when a reload brings a route"
 
 
-def ways(config: Config, router: Router, envelope: Envelope, paused: Collection[str]) -> list[dict[str, Any]]:
+def ways(config: Config, router: Router, envelope: Envelope, paused: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return one row for each recipient of *envelope*.
 
     Args:
         config: what *router* was made from.
         router: who knows the way.
         envelope: with the header fields that *router* asks for.
-        paused: names of the routes that are paused by hand.
+        paused: the routes that are paused by hand, and since when.
     """
-    written = {each.name: each for each in config.route}
+    from gatepost.state.paused_routes import paused_since
+
+    written = {each.name: each for each, _ in config.ways}
     rows = []
     for recipient in envelope.recipients:
         taken = router.route_for(envelope, recipient)
@@ -40,8 +42,8 @@ def ways(config: Config, router: Router, envelope: Envelope, paused: Collection[
         if taken is None:
             row |= {"remark": _no_way(envelope)}
         else:
-            route = written[taken.name.partition(":")[0]]
-            row |= {"transport": route.transport, "paused_by_hand": taken.name in paused or route.name in paused}
+            route = written[taken.name]
+            row |= {"transport": route.transport, "paused_by_hand": paused_since(paused, taken.name) is not None}
             if route.transport == "smarthost" or route.transport == "lmtp":
                 row |= {"next_hops": [f"{host}:{port}" for host, port in route.next_hops], "login": route.login or None}
             if envelope.sandbox:
@@ -58,6 +60,9 @@ def _why_not(key: str, match: Match, envelope: Envelope, recipient: Recipient) -
     """Say in words why the *key* of a match does not take a recipient's copy."""
     sender = "<>" if envelope.reverse_path is None else str(envelope.reverse_path)
     label = f" ({envelope.label})" if envelope.label else ""
+    if not key:
+        chosen = "it matches, but somebody chose another for this message"
+        return chosen if envelope.route else "a sandbox that matches stands after it"
     match key:
         case "accounts":
             said = f"{envelope.account or 'mail of our own'} is not among them"
@@ -75,8 +80,6 @@ def _why_not(key: str, match: Match, envelope: Envelope, recipient: Recipient) -
             pattern = next(each for each in match.headers if not each.matches(envelope))
             values = next((values for name, values in envelope.fields if name == pattern.name), ())
             said = f"{pattern.name} is {' and '.join(map(ascii, values))}" if values else f"there is no {pattern.name}"
-        case "sandbox":
-            return "is no sandbox"
         case _:
-            return "it matches, but somebody chose another for this message"
+            return "is no sandbox"
     return f"{key}: {said}"

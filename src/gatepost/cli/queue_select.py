@@ -208,8 +208,8 @@ def found(config: Config, selection: Selection) -> Iterator[Entry]:
                 readers.append(stack.enter_context(open_reader(folder, remark)))
             except SpoolUnavailable as error:
                 remark(str(error))
-        if selection.route and selection.route not in {each.name for each in config.route}:
-            raise Told(f"{selection.route} is no route; these are: {', '.join(each.name for each in config.route)}")
+        if selection.route and selection.route not in {each.name for each, _ in config.ways}:
+            raise Told(f"{selection.route} is no route; these are: {', '.join(each.name for each, _ in config.ways)}")
         router = Router(routes(config).values()) if selection.route else None
         # Names sort by the time of acceptance.
         yield from heapq.merge(*[find(reader, selection, router) for reader in readers], key=lambda entry: entry.id)

@@ -55,18 +55,18 @@ def list_(config: Config, as_json: bool) -> None:
 
 
 def _rows(config: Config) -> tuple[list[dict[str, Any]], list[str]]:
-    from gatepost.state.paused_routes import read_paused
+    from gatepost.state.paused_routes import paused_since, read_paused
 
     if is_running(config.state_dir):
         return merged(ask_workers(config, {"verb": "routes"}))
     paused = read_paused(config.state_dir)
-    names: dict[str, str] = {each.name: each.transport for each in config.route}
+    names: dict[str, str] = {each.name: each.transport for each, _ in config.ways}
     names |= {name: "" for name in paused if name not in names}
     return [
         {
             "route": name,
             "transport": transport,
-            "state": "paused by hand" if name in paused else "not running",
+            "state": "not running" if paused_since(paused, name) is None else "paused by hand",
             "in_flight": 0,
         }
         for name, transport in names.items()
@@ -119,7 +119,7 @@ def resume(config: Config, name: str, as_json: bool) -> None:
 
 
 def _check_name(config: Config, name: str) -> None:
-    names = [each.name for each in config.route]
+    names = [each.name for each, _ in config.ways]
     if name not in names:
         raise Told(f"{name}: is no route; there are: {', '.join(names)}")
 

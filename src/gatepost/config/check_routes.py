@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.config.check_providers import check_provider
 from gatepost.config.locate import Key
+from gatepost.config.route_login import SenderLogin, check_logins
 from gatepost.config.route_match import covers, idle_element
 from gatepost.config.route_source import check_source
 from gatepost.config.routes import DiscardRoute, HostRoute, LmtpRoute, Route, SandboxRoute, SmarthostRoute
@@ -26,7 +27,7 @@ SOCKET_PATH_LIMIT = 107
 """Octets of the path of a Unix socket, says Linux (unix(7))."""
 
 _OF_TCP = frozenset(
-    {"host", "hosts", "port", "tls", "verify", "ca_file", "certificate", "key", "login"}
+    {"host", "hosts", "logins", "port", "tls", "verify", "ca_file", "certificate", "key", "login"}
     | {"password", "password_file", "token", "token_file", "minimum_tls", "source_address", "oauth"}
 )
 
@@ -134,6 +135,10 @@ def _host(route: HostRoute, key: Key, findings: Findings) -> None:
     elif route.tls != "none" and not route.verify:
         findings.odd((*key, "verify"), "lets anybody in between read the mail; name a private CA in ca_file instead")
     _connection(route, key, findings)
+    check_logins(route, key, findings)
+    _secrets(route, key, findings)
+    for number, each in enumerate(route.logins):
+        _secrets(each, (*key, "logins", number), findings)
     if route.ca_file is not None:
         if not route.verify or route.tls == "none":
             findings.wrong((*key, "ca_file"), "has no effect, as nothing is verified; remove it")
@@ -144,6 +149,9 @@ def _host(route: HostRoute, key: Key, findings: Findings) -> None:
                 error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no certificate in PEM"
             )
             findings.wrong((*key, "ca_file"), f"cannot be used ({reason}); correct the path or the file")
+
+
+def _secrets(route: HostRoute | SenderLogin, key: Key, findings: Findings) -> None:
     for name in ("password", "token", "secret_access_key"):
         if (*key, name) in findings.config.source.lines and (*key, name) not in findings.config.source.variables:
             findings.odd((*key, name), f"stands in the open; move it into a file of its own: {name}_file")

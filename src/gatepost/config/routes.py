@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from gatepost.config.queue import Waits, no_storm, some_time
+from gatepost.config.route_login import SECRETS, SenderLogin
 from gatepost.config.route_match import Match
 from gatepost.config.route_oauth import RouteOAuth
 from gatepost.config.route_provider import ProviderKeys
@@ -131,18 +132,35 @@ class HostRoute(_Route):
         description="Access tokens that gatepost gets and renews itself (docs/oauth-out.md), in place of password and "
         "token.",
     )
+    logins: tuple[SenderLogin, ...] = Field(
+        default=(),
+        min_length=1,
+        max_length=1000,
+        description="Other logins for mail from some domains, each with sender_domains, login and password, "
+        "password_file, token or token_file; the first that matches (docs/routes.md).",
+    )
     connections: Whole = Field(
-        default=20, ge=1, le=1000, description="Connections to the next hop at once, over all workers."
+        default=20, ge=1, le=1000, description="Connections to the next hop at once, with each login, over all workers."
     )
     idle: Duration = Field(default=timedelta(seconds=15), description="How long an unused connection is kept.")
 
     @field_validator("password_file", "token", "token_file")
     @classmethod
     def _one_secret(cls, value: object, info: ValidationInfo) -> object:
-        before = [name for name in ("password", "password_file", "token") if info.data.get(name) is not None]
+        before = [name for name in SECRETS if info.data.get(name) is not None]
         if value is not None and before:
             raise wrong(f"stands beside {before[0]}; keep one of the two")
         return value
+
+    @property
+    def ways(self) -> tuple[tuple[Self, tuple[str, ...]], ...]:
+        """The route once for each login, named after it, with the sender domains that it is for; its own last."""
+        found = []
+        for each in self.logins:
+            own = {key: value for key, value in each.of_route().items() if key in type(self).model_fields}
+            copy = self.model_copy(update={"name": f"{self.name}:{each.name}", "logins": (), **own})
+            found.append((copy, each.sender_domains))
+        return *found, (self.model_copy(update={"logins": ()}) if self.logins else self, ())
 
     @property
     def next_hops(self) -> tuple[tuple[str, int], ...]:

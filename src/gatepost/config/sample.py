@@ -155,6 +155,10 @@ def _route(model: Any, path: str, values: dict[str, str], leave_out: str = "") -
             for key, each in Match.model_fields.items():
                 yield from _comment(f"  {key}: {each.description}")
             yield '#match = { recipient_domains = ["example.org", "*.example.org"] }'
+        elif name == "logins":
+            yield from _comment(str(field.description))
+            example = 'login = "…", password_file = "/etc/gatepost/smarthost.password"'
+            yield f'#logins = [{{ sender_domains = ["example.org"], {example} }}]'
         elif name != leave_out and not names(field.annotation):
             yield from _key(path, name, field, values.get(name))
     for name, field in model.model_fields.items():

@@ -289,6 +289,14 @@ class Config(Table):
         return next((each for each in self.store if isinstance(each, SqliteStore | PostgresStore)), None)
 
     @property
+    def ways(self) -> tuple[tuple[Route, tuple[str, ...]], ...]:
+        """The routes, once for each login of theirs, each with the sender domains that it is for; none for all."""
+        found: list[tuple[Route, tuple[str, ...]]] = []
+        for each in self.route:
+            found += each.ways if isinstance(each, HostRoute) else [(each, ())]
+        return tuple(found)
+
+    @property
     def run_dir(self) -> Path:
         """Folder of the workers' sockets."""
         return self.state_dir / "run"

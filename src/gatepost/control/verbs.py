@@ -22,7 +22,7 @@ from gatepost.queue.resumption import try_again
 from gatepost.relay.failover import Failover
 from gatepost.relay.provided import Provided
 from gatepost.spool.message_id import is_message_id
-from gatepost.state.paused_routes import read_paused
+from gatepost.state.paused_routes import paused_since, read_paused
 
 if TYPE_CHECKING:
     from gatepost.app import Worker
@@ -89,7 +89,7 @@ def _oldest(worker: Worker) -> float | None:
 
 def route_states(worker: Worker) -> list[dict[str, Any]]:
     """Return how each route is doing, in their order: the worst that any queue of the worker knows of it."""
-    names: dict[str, str] = {each.name: each.transport for each in worker.config.route}
+    names: dict[str, str] = {each.name: each.transport for each, _ in worker.config.ways}
     for name in worker.paused_routes:
         names.setdefault(name, "")  # taken out of the configuration since
     for queue in worker.queues:
@@ -107,7 +107,7 @@ def route_states(worker: Worker) -> list[dict[str, Any]]:
                 state, reason = _state(health), str(health.last_reply or "")
                 remedy = "" if health.last_reply is None else health.last_reply.remedy
                 until = None if health.is_paused_by_hand else health.until
-        if name in worker.paused_routes:
+        if paused_since(worker.paused_routes, name) is not None:
             state = "paused by hand"  # also where no mail has asked for it yet
         in_flight = sum(each.running for each in gates)
         rows.append(
@@ -231,7 +231,9 @@ async def _routes(context: Context, request: Mapping[str, Any]) -> list[dict[str
         if worker.number == 0:
             for name in sorted(before ^ set(paused)):
                 worker.emit(RouteChanged(name, "paused" if name in paused else "resumed"))
-    await try_again(worker.queues, probe, worker.clock.now())
+    for name in {name for queue in worker.queues for name in queue.scheduler.gates}:
+        if probe in (name, name.partition(":")[0]):
+            await try_again(worker.queues, name, worker.clock.now())
     if request.get("logged_in") and worker.number == 0:
         worker.emit(RouteChanged(probe, "logged in"))
     return route_states(worker)

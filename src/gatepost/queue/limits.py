@@ -17,6 +17,7 @@ from gatepost.observe.events import Event
 from gatepost.queue.grouping import NO_ROUTE, Group
 from gatepost.queue.health import Health
 from gatepost.queue.rota import Rota
+from gatepost.state.paused_routes import paused_since
 
 __all__ = ["Gate", "Gates", "Limits", "Line", "Place"]
 
@@ -188,8 +189,9 @@ class Gates(dict[str, Gate]):
 
     def __missing__(self, name: str) -> Gate:
         gate = self[name] = Gate(self._limit, Health(name, self._emit, keeps_due=name == NO_ROUTE.name))
-        if name in self._paused:
-            gate.health.pause(self._paused[name])
+        since = paused_since(self._paused, name)
+        if since is not None:
+            gate.health.pause(since)
         return gate
 
     def adapt(self, limit: int) -> None:
@@ -202,7 +204,8 @@ class Gates(dict[str, Gate]):
         """Keep those closed that were *paused* by hand, each since then, and resume those that are no more."""
         self._paused = dict(paused)
         for name, gate in self.items():
-            if name in paused:
-                gate.health.pause(paused[name])
+            since = paused_since(paused, name)
+            if since is not None:
+                gate.health.pause(since)
             elif gate.health.is_paused_by_hand:
                 gate.health.resume(now)

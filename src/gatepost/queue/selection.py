@@ -103,7 +103,8 @@ class Selection:
         for each in entry.progress:
             if each.status is Status.PENDING:
                 route = routes.route_for(entry.envelope, each.recipient) or NO_ROUTE
-                if route.name == self.route:
+                # With a route all its logins are meant, each a way of its own.
+                if self.route in (route.name, route.name.partition(":")[0]):
                     return True
         return False
 

@@ -171,9 +171,11 @@ class Match:
         for each in self.headers:
             if not each.matches(envelope):
                 return "headers"
-        if self.login_domains and not _is_in(self.login_domains, sender):
-            return "logins"
-        return ""
+        return "" if self.is_login_for(envelope) else "logins"
+
+    def is_login_for(self, envelope: Envelope) -> bool:
+        """Tell whether the login of its way is meant for the sender."""
+        return not self.login_domains or _is_in(self.login_domains, envelope.reverse_path)
 
 
 def _is_in(patterns: tuple[DomainPattern, ...], mailbox: Mailbox | None) -> bool:

@@ -61,7 +61,9 @@ class Router:
             routes = tuple(route for route in routes if route.is_sandbox)
         if envelope.route:
             for route in routes:
-                if route.name == envelope.route:
+                # Its own login comes after those that are for some senders.
+                of_it = route.name.partition(":")[0] == envelope.route and route.match.is_login_for(envelope)
+                if of_it or (":" in envelope.route and route.name == envelope.route):
                     return route
         for route in routes:
             if route.match.matches(envelope, recipient):

@@ -10,13 +10,13 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from gatepost.errors import ConfigError
 
-__all__ = ["PAUSED_ROUTES_FILE", "note_paused", "read_paused"]
+__all__ = ["PAUSED_ROUTES_FILE", "note_paused", "paused_since", "read_paused"]
 
 PAUSED_ROUTES_FILE: Final = "paused-routes.json"
 
@@ -43,6 +43,11 @@ def read_paused(state_dir: Path) -> dict[str, float]:
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path}: is damaged ({error}); remove it to resume all routes") from None
     return paused
+
+
+def paused_since(paused: Mapping[str, float], name: str) -> float | None:
+    """Return since when the route *name* is paused, itself or, if it is one login of a route, with all of that."""
+    return paused.get(name, paused.get(name.partition(":")[0]))
 
 
 def note_paused(state_dir: Path, name: str, since: float | None) -> bool:

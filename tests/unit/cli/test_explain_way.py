@@ -30,7 +30,7 @@ match = { recipient_domains = ["example.net"] }
 def test_a_route_that_matches_gives_way_to_the_one_that_somebody_chose(tmp_path: Path) -> None:
     config = load(tmp_path / "gatepost.toml", {}, text=CONFIG)
     chosen = Envelope(None, (Recipient(parse_mailbox("a@example.net")),), route="other")
-    [row] = ways(config, Router(routes(config).values()), chosen, ())
+    [row] = ways(config, Router(routes(config).values()), chosen, {})
     assert row["route"] == "other"
     assert row["passed_over"] == [
         {"route": "usual", "why": "it matches, but somebody chose another for this message"},
