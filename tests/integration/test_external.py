@@ -379,7 +379,7 @@ async def reload(server: RunningServer, settings: dict[str, Any], **keys: Any) -
     """Go on with other keys of the listeners that ask for certificates, as SIGHUP does."""
     listener = on_listeners(settings, **keys)
     old = server.worker.config
-    config = Config.model_validate({**old.model_dump(), "listener": listener})
+    config = Config.model_validate({**old.model_dump(exclude_unset=True), "listener": listener})
     await server.worker.reload(config, key_pairs(config), client_trusts(config))
 
 

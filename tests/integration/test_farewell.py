@@ -16,7 +16,7 @@ from stopwatch import Stopwatch
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read on for as long as a slow client may need to get to its reading."""
     monkeypatch.setattr("gatepost.session.wire.LINGER", 30.0)
-    monkeypatch.setattr("gatepost.app.LINGER", 30.0)
+    monkeypatch.setattr("gatepost.listener.ending.LINGER", 30.0)
 
 
 def connect(server) -> smtplib.SMTP:

@@ -155,7 +155,8 @@ class Attempt:
             try:
                 async with self._spool.content(entry) as content:
                     if recipients:
-                        answer = await self._deliver(transport, Delivery(entry.id, envelope, recipients, content))
+                        sent = self._kept_signed(entry, content)
+                        answer = await self._deliver(transport, Delivery(entry.id, envelope, recipients, sent))
                         if len(answer) != len(recipients):
                             raise Misuse(
                                 f"{transport.name} gave {len(answer)} results for {len(recipients)} recipients"
