@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -44,8 +45,8 @@ def start_with(
     environ = {**os.environ, "LISTEN_FDS": str(len(descriptors)) if count is None else count, "LISTEN_PIDFDID": "7"}
     if names is not None:
         environ["LISTEN_FDNAMES"] = names
-    # What is moved to 3, 4 ... must not lie there already.
-    high = [os.dup2(each, 200 + number) for number, each in enumerate(descriptors)]
+    # What is moved to 3, 4 ... must not lie there already; nor may it lie where another test has something.
+    high = [fcntl.fcntl(each, fcntl.F_DUPFD, 200) for each in descriptors]
     moves = " ".join(f"{3 + number}<&{each}" for number, each in enumerate(high))
     command = ["bash", "-c", f'exec "$0" "$@" {moves}', sys.executable, "-c", LOOK, pid]
     try:
