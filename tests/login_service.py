@@ -21,6 +21,7 @@ class LoginService:
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     token: str = ""
     questions: list[dict[str, Any]] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)  # of the questions, in lower case
     raw: bytes | None = None  # what is answered instead
     status: str = "200 OK"
     headers: str = ""
@@ -59,6 +60,7 @@ class LoginService:
                 length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
                 question = json.loads(await reader.readexactly(length))
                 self.questions.append(question)
+                self.heads.append(head)
                 if self.is_mute:
                     await reader.read()
                     return

@@ -163,6 +163,10 @@ _BAD_ANSWERS: dict[str, bytes] = {
     "too deep": b"[" * 50_000,
     "too much": b'{"account": {}, "opened": "password"}' + b" " * 70_000,
     "no UTF-8": b'{"account": {}, "opened": "\xff"}',
+    "UTF-16": '{"account": {}, "opened": "password"}'.encode("utf-16"),
+    "a key twice": b'{"account": {}, "opened": null, "opened": "password"}',
+    "a fact twice": b'{"account": {"active": false, "active": true}, "opened": "password"}',
+    "a restriction twice": b'{"account": {"credentials": [{"id": "a", "expires": 1, "expires": null}]}, "opened": "a"}',
 }
 
 
@@ -191,6 +195,17 @@ async def test_another_status_is_no_answer_and_no_redirect_is_followed(
     with pytest.raises(StoreUnavailable, match=f"status {status[:3]}"):
         await store.check(ANN, ANNS)
     assert len(service.questions) == 1
+    await close(store)
+
+
+async def test_no_cookie_comes_back_with_the_next_question(service: LoginService, clock: Clock) -> None:
+    """A service that keeps sessions would answer about whoever was asked for before."""
+    store = store_of(service, clock)
+    service.headers = "Set-Cookie: session=ann; Path=/\r\n"
+    assert await store.check(ANN, ANNS) is not None
+    assert await store.check("nobody", ANNS) is None
+    assert len(service.heads) == 2
+    assert "cookie:" not in service.heads[1]
     await close(store)
 
 

@@ -107,6 +107,28 @@ async def test_a_client_that_says_a_word_after_the_250_means_another_message(sta
         assert accepted(server) == 2
 
 
+@pytest.mark.parametrize("by_chunks", [False, True], ids=["DATA", "BDAT"])
+async def test_a_client_that_said_quit_in_one_go_with_the_message_means_another_one(start, by_chunks):
+    async with start(**ON) as server:
+        ids = set()
+        for _ in range(2):
+            client = await log_in(server)
+            await begin(client)
+            if by_chunks:
+                client.writer.write(b"BDAT %d LAST\r\n" % len(MESSAGE) + MESSAGE + b"QUIT\r\n")
+            else:
+                client.writer.write(b"DATA\r\n")
+                assert (await client.reply()).startswith("354")
+                client.writer.write(MESSAGE + b".\r\nQUIT\r\n")
+            ids.add(await id_of_reply(client))
+            assert (await client.reply()).startswith("221 ")
+            assert await client.reply() == ""
+            client.writer.transport.abort()
+            await until(lambda: not server.worker.sessions)
+        assert len(ids) == 2
+        assert not told(server, MessageRepeated)
+
+
 async def test_it_is_off_by_default(start):
     async with start() as server:
         await send_unheard(server)

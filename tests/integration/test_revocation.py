@@ -19,8 +19,9 @@ from gatepost.identity.credentials import Rules, list_credentials, revoke_creden
 from gatepost.identity.database import Database
 from gatepost.identity.rotation import expire_credential, rotate_credential
 from gatepost.model.identity import Secret
-from gatepost.observe.events import LoginFailed, MessageAccepted, SessionClosed, SessionRevoked
+from gatepost.observe.events import LoginFailed, LoginSucceeded, MessageAccepted, SessionClosed, SessionRevoked
 from gatepost.sasl.client import SCRAM_SHA_256, Credentials
+from gatepost.session.guard import Guard
 from gatepost.spool.incoming import SqliteIncoming
 from gatepost.state.keys import load_keys
 from gatepost.testing import RunningServer
@@ -134,6 +135,34 @@ async def test_an_idle_session_ends(start, change, reason):
         assert (await again.say(f"AUTH PLAIN {token}")).startswith("535")
         await again.close()
         assert not server.troubles
+
+
+async def test_who_logs_in_at_that_moment_does_not_come_in(start, monkeypatch):
+    """Looked up before the change, and logged in only after all sessions were looked at."""
+    begun, go, succeeded = asyncio.Event(), asyncio.Event(), Guard.succeeded
+
+    async def slow(guard):
+        begun.set()
+        await go.wait()
+        await succeeded(guard)
+
+    monkeypatch.setattr(Guard, "succeeded", slow)
+    async with start() as server:
+        client = await connect(server)
+        await client.reply()
+        await client.say("EHLO x")
+        token = base64.b64encode(b"\0tim@example.org\0secret-pass-1").decode()
+        client.writer.write(f"AUTH PLAIN {token}\r\n".encode())
+        await begun.wait()
+        revoke(server)
+        assert await server.worker._end_revoked()
+        go.set()
+        assert (await client.reply()).startswith("535 5.7.8 ")
+        assert (await client.say("MAIL FROM:<tim@example.org>")).startswith("530 ")
+        [failed] = [event for event in server.events if isinstance(event, LoginFailed)]
+        assert failed.reason == "credential revoked"
+        assert not [event for event in server.events if isinstance(event, LoginSucceeded)]
+        await client.close()
 
 
 async def test_a_session_ends_when_its_credential_expires(start):

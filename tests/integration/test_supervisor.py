@@ -282,6 +282,38 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nobody(made: Server) -> 
         made.trouble.unlink()
 
 
+def test_a_reload_asked_for_while_the_configuration_is_read_comes_after_the_start(made: Server) -> None:
+    config, pipe = made.config, made.folder / "gatepost.pipe"
+    os.mkfifo(pipe, 0o600)
+    made.config, made.process = pipe, None
+    made.log.unlink(missing_ok=True)
+
+    def opened() -> int | None:
+        with contextlib.suppress(OSError):  # nobody reads yet
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        return None
+
+    def feed() -> None:
+        for is_first in (True, False):
+            if not is_first:
+                wait_for("the start", lambda: made.told("ready"))  # who read first has closed it by then
+            with os.fdopen(wait_for("somebody to read the configuration", opened), "wb") as writer:
+                if is_first:
+                    assert made.process is not None
+                    made.process.send_signal(signal.SIGHUP)
+                writer.write(config.read_bytes())
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            fed = pool.submit(feed)
+            with made:
+                fed.result()
+                wait_for("the reload", lambda: len(made.told("config reloaded")) == 2)
+    finally:
+        made.config = config
+        pipe.unlink()
+
+
 class TestReload:
     """SIGHUP."""
 

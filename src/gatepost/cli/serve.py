@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -26,7 +26,16 @@ __all__ = ["serve"]
 _LOCK_PATIENCE: Final = 40.0
 
 
-@click.command()
+class _Serve(click.Command):
+    """The verb, which misses no SIGHUP from its first moment on."""
+
+    def make_context(self, *words: Any, **named: Any) -> click.Context:
+        """Read the words, and the configuration with them."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # it waits for who can reload
+        return super().make_context(*words, **named)
+
+
+@click.command(cls=_Serve)
 @config_option
 @click.option(
     "--workers", type=click.IntRange(0, 64), help="Processes that take and deliver mail; 0 is one for each core."
@@ -53,7 +62,6 @@ def serve(config: Config, workers: int | None, loop: str) -> None:
     from gatepost.systemd import assign, inherited_sockets
 
     os.umask(0o077)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # it waits for who can reload
     findings = check(config)
     if findings.problems:
         raise ConfigError(*findings.problems)

@@ -162,7 +162,7 @@ class Idempotence(Table):
     enabled: Flag = Field(
         default=False,
         description="Whether it gets the id of before and goes once: same credential, recipients, content and "
-        "Message-ID of the client's own, and not an octet from the client after the 250 it missed.",
+        "Message-ID of the client's own, and no octet from the client after the 250 it missed, nor QUIT before it.",
     )
     window: Duration = Field(
         default=timedelta(minutes=10), ge=timedelta(seconds=1), le=timedelta(days=1), description="For how long."

@@ -88,6 +88,7 @@ class Conversation(Wire):
         self.state = State.CONNECTED
         self.identity: Identity | None = None
         self.mechanism = ""  # by which they proved it
+        self.is_outdated = False  # accounts have changed since somebody was last looked up here
         self.transaction: Transaction | None = None
         self.chunks = Chunks()
         self.is_extended = False
@@ -108,7 +109,8 @@ class Conversation(Wire):
     def connection_lost(self, error: Exception | None) -> None:
         """End everything that belongs to the session."""
         super().connection_lost(error)
-        if self.unheard and self.service.unheard is not None:
+        # Who said QUIT in one go with the message reads our answers to both, as far as anybody can tell.
+        if self.unheard and self._end != BYE and self.service.unheard is not None:
             for fingerprint, message in self.unheard:
                 self.service.unheard.note(fingerprint, message)
         if not self.is_keeping:

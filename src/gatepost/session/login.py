@@ -70,12 +70,12 @@ def _parse(argument: str, mechanisms: tuple[Mechanism, ...]) -> tuple[Mechanism 
     Raises:
         Malformed: too much or too little, or no base64.
     """
-    # Clients send more than one space, and spaces at the end.
-    words = argument.split()
+    # Clients send more than one space, and spaces at the end.  Nothing else separates that looks like one to Python.
+    words = [each for each in argument.replace("\t", " ").split(" ") if each]
     if not 1 <= len(words) <= 2:
         raise Malformed("AUTH wants a mechanism", enhanced="5.5.4", text="Syntax: AUTH mechanism [initial-response]")
     # RFC 4422 §3.1: names of mechanisms are upper case; clients write them as they like.
-    name = words[0].upper()
+    name = words[0].upper() if words[0].isascii() else ""  # U+017F is no "S"
     mechanism = next((each for each in mechanisms if each.name == name), None)
     initial = None
     if mechanism is not None and len(words) == 2:
@@ -118,7 +118,7 @@ async def login(session: Conversation, argument: str) -> None:
     try:
         outcome = await drive(exchange, guard, guard)
         if isinstance(outcome, Granted):
-            identity = await _admit(attempt, outcome, client, guard)
+            identity = await _admit(session, attempt, outcome, client, guard)
             if identity is not None:
                 _succeed(session, identity, mechanism)
                 return
@@ -150,19 +150,26 @@ async def login(session: Conversation, argument: str) -> None:
         guard.withdrawn()
 
 
-async def _admit(attempt: Attempt, outcome: Granted, client: _Client, guard: Guard) -> Identity | None:
+async def _admit(
+    session: Conversation, attempt: Attempt, outcome: Granted, client: _Client, guard: Guard
+) -> Identity | None:
     """Return who comes in; None is a no, whose reason is with the attempt."""
+    session.is_outdated = False
     identity = await attempt.admit(outcome.identity, outcome.authzid)
     if identity is None:
         return None
     await guard.succeeded()
-    if outcome.final is None:
-        return identity
-    # RFC 4954 §4: 235 carries no data, so what goes with success goes out as one more challenge.
-    if await client.respond(outcome.final) != b"":
-        raise Malformed("expected an empty response to the final challenge")
-    # A client may dawdle over that, and what was revoked meanwhile must not come in.
-    return await attempt.admit(outcome.identity, outcome.authzid)
+    if outcome.final is not None:
+        # RFC 4954 §4: 235 carries no data, so what goes with success goes out as one more challenge.
+        if await client.respond(outcome.final) != b"":
+            raise Malformed("expected an empty response to the final challenge")
+        # A client may dawdle over that, and what was revoked meanwhile must not come in.
+        session.is_outdated = True
+    # Nobody is logged in here yet, so that whoever looks for logins that count no more passes this one over.
+    while session.is_outdated and identity is not None:
+        session.is_outdated = False
+        identity = await attempt.admit(outcome.identity, outcome.authzid)
+    return identity
 
 
 def _succeed(session: Conversation, identity: Identity, mechanism: Mechanism) -> None:

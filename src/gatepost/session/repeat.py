@@ -1,7 +1,7 @@
 """A message that a client sends again because it cannot have heard of its 250: it gets the same id, and goes once.
 
 That is so where credential, reverse-path, recipients and content are the same, the Message-ID is the client's own, and
-the session in which it was kept ended without an octet from the client after our 250.
+the session in which it was kept ended without QUIT, and without an octet from the client after our 250.
 """
 
 from __future__ import annotations

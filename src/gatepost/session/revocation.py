@@ -30,7 +30,8 @@ class Judge(Protocol):
 async def end_revoked(sessions: Iterable[Conversation], judge: Judge) -> bool:
     """Look up everybody who is logged in, and end the sessions of those who may not be here; some at a time.
 
-    The others are from now on what they are now: their limits, and whom they may write as.
+    The others are from now on what they are now: their limits, and whom they may write as.  Whoever is just logging in
+    is looked up once more.
 
     Args:
         sessions: those that are open.
@@ -43,7 +44,11 @@ async def end_revoked(sessions: Iterable[Conversation], judge: Judge) -> bool:
     pause = loop.time() + _TURN
     has_seen_all = True
     for session in tuple(sessions):
-        if session.identity is None or session.is_leaving:
+        if session.identity is None:
+            # Perhaps a login is under way there, whose account was looked up before it changed.
+            session.is_outdated = True
+            continue
+        if session.is_leaving:
             continue
         try:
             identity, reason = await judge.judge(session.identity, session.peer, session.mechanism)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.cookiejar
 import importlib
 import json
 import ssl
@@ -101,6 +102,8 @@ class HttpStore(RemoteStore):
                 follow_redirects=False,
                 # No proxy from the environment: passwords go where the configuration says, and nowhere else.
                 trust_env=False,
+                # No cookie: what the service keeps of one login must not come back with the question about another.
+                cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=())),
             )
         try:
             async with self._client.stream("POST", self._place, content=question) as response:

@@ -4,7 +4,8 @@
     {"account": {…}, "opened": "laptop"}                          the password opens that credential
     {"account": {…}, "opened": null}                              it opens none
 
-A key that is not known is an error: it may be a restriction that must not be passed over.
+A key that is not known is an error: it may be a restriction that must not be passed over.  So is one that stands twice,
+for nobody knows which of the two is meant.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ def parse_answer(octets: bytes, nobody: Account, *, has_password: bool) -> Check
         ValueError: it is no such answer; the text says what of it is wrong.
     """
     try:
-        document = json.loads(octets)
+        # RFC 8259 §8.1: JSON is UTF-8, and nothing else.
+        document = json.loads(octets.decode(), object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+    except _Twice:
+        raise ValueError("has a key twice") from None
     except ValueError:
         raise ValueError("is no JSON") from None
     facts = _Facts(document, "the answer")
@@ -63,6 +67,17 @@ def parse_answer(octets: bytes, nobody: Account, *, has_password: bool) -> Check
     if opened is not None and credential is None:
         raise ValueError("opened names no credential of the account")
     return Checked(account, credential)
+
+
+class _Twice(ValueError):
+    """A key stands twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise _Twice
+    return made
 
 
 class _Facts:
