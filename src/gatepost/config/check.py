@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gatepost.config.certificate import Certificate, Flaw, check_pair
 from gatepost.config.check_dkim import check_dkim
+from gatepost.config.check_files import check_files
 from gatepost.config.check_mechanisms import check_client_certificates, check_mechanisms
 from gatepost.config.check_oauth import check_issuers
 from gatepost.config.check_queue import check_queue
@@ -52,7 +53,8 @@ Look = Callable[[Config, Findings], None]
 def check(config: Config, now: dt.datetime | None = None) -> Findings:
     """Look at *config* as a whole, and at the files it names."""
     findings = Findings(config)
-    for look in (_folders, _listeners, check_mechanisms, check_issuers, _limits, check_routes, check_queue, check_dkim):
+    looks: tuple[Look, ...] = (_folders, check_files, _listeners, check_mechanisms, check_issuers, _limits)
+    for look in (*looks, check_routes, check_queue, check_dkim):
         look(config, findings)
     moment = now or dt.datetime.now(dt.UTC)
     _certificates(config, findings, moment)
@@ -133,6 +135,11 @@ def _listeners(config: Config, findings: Findings) -> None:
         usual = USUAL_TLS.get(listener.port)
         if usual is not None and usual != listener.tls:
             findings.odd((*key, "tls"), f'clients expect tls = "{usual}" on port {listener.port}')
+    if config.admin.listen is not None:
+        address, _, port = config.admin.listen.rpartition(":")
+        for other in taken:
+            if other.port == int(port) != 0 and _overlap(address.strip("[]"), other.address):
+                findings.wrong(("admin", "listen"), f'{port} is taken by listener "{other.name}"; choose another')
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -10,10 +10,13 @@ from gatepost.sasl.client import MECHANISMS
 
 if TYPE_CHECKING:
     from gatepost.config.check import Findings
+    from gatepost.config.route_login import SenderLogin
 
 __all__ = ["check_provider"]
 
 _MECHANISMS = tuple(each.name for each in MECHANISMS)
+_FOR_TOKENS = frozenset(each.name for each in MECHANISMS if each.takes_token)
+_FOR_PASSWORDS = frozenset(each.name for each in MECHANISMS if not each.takes_token and not each.takes_certificate)
 _SES_KEYS = ("secret_access_key", "secret_access_key_file")
 
 
@@ -49,15 +52,35 @@ def _credentials(route: SmarthostRoute, key: Key, findings: Findings) -> None:
         findings.wrong(
             (*key, "mechanisms"), f'has {unknown[0]}, which we do not log in with; write one such as "PLAIN"'
         )
-    has_password = route.password_secret is not None
+    _carried(route, route, key, key, findings)
+    for number, each in enumerate(route.logins):
+        _carried(route, each, key, (*key, "logins", number), findings)
     if preset is None:
         return
     is_open = preset.needs_login and not _has_own_host(key, findings)
-    if is_open and not route.login_name and not has_password and route.token_secret is None:
+    has_secret = route.password_secret is not None or route.token_secret is not None or route.oauth is not None
+    if is_open and not route.login_name and not has_secret:
         findings.wrong((*key, "login"), f"is missing; {preset.title} takes mail only from who logs in")
-    if has_password and not preset.takes_password and not findings.is_written((*key, "mechanisms")):
-        name = "password_file" if route.password_file is not None else "password"
-        findings.wrong((*key, name), f"has no effect: {preset.title} takes no passwords any more; use OAuth")
+
+
+def _carried(
+    route: SmarthostRoute, owner: SmarthostRoute | SenderLogin, key: Key, place: Key, findings: Findings
+) -> None:
+    """See that one of the mechanisms of *route* can carry the secret of *owner*, which stands at *place*."""
+    allowed = frozenset(route.mechanisms)
+    for names, fitting, what in (
+        (("password_file", "password", *_SES_KEYS), _FOR_PASSWORDS, "password"),
+        (("token_file", "token", "oauth"), _FOR_TOKENS, "token"),
+    ):
+        name = next((each for each in names if getattr(owner, each, None) is not None), None)
+        if name is None or not allowed or allowed & fitting:
+            continue
+        if findings.is_written((*key, "mechanisms")):
+            example = "XOAUTH2" if what == "token" else "PLAIN"
+            findings.wrong((*key, "mechanisms"), f'has none that takes a {what}; add one such as "{example}"')
+        elif route.preset is not None:
+            other = "use OAuth" if what == "password" else "use password_file"
+            findings.wrong((*place, name), f"has no effect: {route.preset.title} takes no {what}s; {other}")
 
 
 def _has_own_host(key: Key, findings: Findings) -> bool:

@@ -21,6 +21,8 @@ def check_queue(config: Config, findings: Findings) -> None:
             ("queue", "delay_notice"),
             'has no effect, for mail is given up before (queue.give_up_after); write a shorter time, or "0s"',
         )
+    if "attempts_per_route" in queue.model_fields_set and queue.attempts_per_route > queue.attempts_at_once:
+        findings.wrong(("queue", "attempts_per_route"), "has no effect above attempts_at_once; lower it, or remove it")
     accounts: set[str] = set()
     credentials: set[str] = set()
     for number, rule in enumerate(config.queue.rule):

@@ -18,10 +18,13 @@ from gatepost.config.values import print_duration
 
 __all__ = ["explain"]
 
+_UNITS = {"day": 86400.0, "hour": 3600.0, "minute": 60.0, "second": 1.0, "microsecond": 1e-6}
+_SPELT = re.compile(rf"(\d+) ({'|'.join(_UNITS)})s?")
+
 # What tells the kinds of a table from each other, and how they are written.
 _KINDS = {
     "route": ("transport", 'transport = "smarthost", "lmtp", "sandbox" or "discard"'),
-    "store": ("type", 'type = "sqlite", "passwd-file", "static", "http", "ldap" or "dovecot"'),
+    "store": ("type", 'type = "sqlite", "postgres", "passwd-file", "static", "http", "ldap" or "dovecot"'),
 }
 
 
@@ -75,20 +78,40 @@ def _explain_unknown(key: Key, data: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1)
     if near:
         return f"is no key here; did you mean {near[0]}?"
-    homes = [f"[{home}]" for home, below in names(Config).items() if name in names(below)]
+    homes = sorted(_homes(name, Config), key=lambda each: each.startswith("[["))
     if homes:
-        return f"is no key here; it belongs under {' or '.join(homes)}"
+        return f"is no key here; it belongs under {' or '.join(homes[:3])}"
     return "is no key here; remove it, or see: gatepost config sample"
+
+
+def _homes(name: str, table: Any, above: str = "") -> list[str]:
+    """Return the tables below *table* that have a key *name*, as their headings are written."""
+    found = []
+    for key, annotation in names(table).items():
+        is_array = is_list(annotation)
+        below = step(annotation, 0) if is_array else annotation
+        if name in names(below):
+            found.append(f"[[{above}{key}]]" if is_array else f"[{above}{key}]")
+        found += _homes(name, below, f"{above}{key}.")
+    return found
 
 
 def _quote(value: object) -> str:
     """Show a short value; never called for secrets."""
+    if isinstance(value, bool):
+        return str(value).lower()
     text = ascii(value) if not isinstance(value, str) else '"' + ascii(value)[1:-1] + '"'
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _bound(value: object) -> str:
-    return print_duration(value) if isinstance(value, timedelta) else str(value)
+    # Of a duration pydantic tells in its own words: "1 hour and 30 minutes".
+    parts = _SPELT.findall(str(value))
+    return (
+        print_duration(timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts)))
+        if parts
+        else str(value)
+    )
 
 
 def _no_list(annotation: Any, _context: Mapping[str, Any], _value: object) -> str:

@@ -18,6 +18,7 @@ from gatepost.errors import ConfigError
 __all__ = ["load", "read"]
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_TWICE = "Cannot overwrite a value"
 _SIZE_LIMIT = 1 << 20
 
 
@@ -69,8 +70,8 @@ def read(path: Path) -> str:
     if len(octets) > _SIZE_LIMIT:
         raise ConfigError(f"{path}:1: file: is longer than 1 MiB; name the right file")
     try:
-        # Universal newlines, so that lines are counted as editors count them.
-        return octets.decode().replace("\r\n", "\n")
+        # Universal newlines, so that lines are counted as editors count them; without the mark that some put first.
+        return octets.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: file: is not UTF-8 here; save it as UTF-8") from None
@@ -81,4 +82,7 @@ def _syntax_problem(path: Path, text: str, reason: str) -> str:
     if match is None:
         return f"{path}:1: syntax: {reason}; correct the TOML"
     line = int(match[1]) if match[1] else max(1, len(text.splitlines()))
-    return f"{path}:{line}: syntax: {reason[: match.start()]}; correct the TOML"
+    said = reason[: match.start()]
+    if said == _TWICE:
+        return f"{path}:{line}: syntax: {said}; this key or table stands above already: keep one of the two"
+    return f"{path}:{line}: syntax: {said}; correct the TOML"

@@ -37,7 +37,6 @@ class Provider:
         counts_recipients: whether its limits count recipients rather than messages.
         stream_field: the header field that `message_stream` sets; empty if it has no streams.
         has_login_in_password: whether its login is the same as its password where none is written.
-        takes_password: whether it takes passwords, and not only tokens.
         needs_login: whether it takes mail only from who logs in.
         replies: what is known of its replies.
     """
@@ -50,7 +49,6 @@ class Provider:
     counts_recipients: bool = False
     stream_field: str = ""
     has_login_in_password: bool = False
-    takes_password: bool = True
     needs_login: bool = True
     replies: tuple[KnownReply, ...] = ()
 
@@ -114,7 +112,6 @@ PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
                 "message_bytes": 25 * _MIB,
             },
             tls=("starttls",),
-            takes_password=False,
             replies=mailboxes.MICROSOFT,
         ),
         "ses": Provider(

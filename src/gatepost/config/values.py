@@ -138,6 +138,8 @@ def _check_login(value: str) -> str:
 
 
 def _check_domain(value: str) -> str:
+    if "@" in value:
+        raise wrong("is an address or a pattern of addresses; write the domain alone, such as example.org")
     try:
         return ascii_domain(parse_domain(value))
     except Malformed as error:
@@ -164,7 +166,16 @@ def check_host(value: str) -> str:
     try:
         return str(ipaddress.ip_address(value))
     except ValueError:
-        domain = _check_domain(value)
+        pass
+    if "/" in value:
+        raise wrong("is no host; write its name or address alone, such as smtp.example.net")
+    try:
+        port = split_host(value)[1]
+    except ValueError:
+        port = None
+    if port is not None:
+        raise wrong("has a port behind it; write the name or address alone, and the port in port")
+    domain = _check_domain(value)
     if domain.startswith("["):
         raise wrong("is an address in brackets; write it without them")
     return domain
@@ -257,6 +268,8 @@ def read_secret(path: Path) -> Secret:
     try:
         with path.open("rb") as file:
             octets = file.read(_SECRET_LIMIT + 1)
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder; name the file in it that holds the secret") from None
     except OSError as error:
         raise ValueError(
             f"cannot read {path}: {error.strerror}; make it readable for the user that runs gatepost"
@@ -291,7 +304,8 @@ def _parse_secret(value: Any) -> Secret:
 
 Duration = Annotated[
     dt.timedelta,
-    PlainValidator(_parse_duration),
+    # Not a plain validator: with one, pydantic passes over the bounds (ge, le) of a field.
+    BeforeValidator(_parse_duration),
     PlainSerializer(print_duration),
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["30s", "5m", "4d"]}),
 ]

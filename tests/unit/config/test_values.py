@@ -142,8 +142,13 @@ def test_what_is_no_secret_is_refused(octets: bytes, reason: str, tmp_path: Path
 
 
 def test_a_folder_is_no_secret_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot read"):
+    with pytest.raises(ValueError, match="is a folder; name the file"):
         read_secret(tmp_path)
+
+
+def test_a_secret_file_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot read"):
+        read_secret(tmp_path / "nothing")
 
 
 def test_a_secret_shows_neither_in_the_value_nor_in_the_error() -> None:
