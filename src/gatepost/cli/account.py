@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.cli.account_import import import_
+from gatepost.cli.group import Group
 from gatepost.cli.lockout import failures, unlock
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import print_row, print_rows, remark
@@ -35,7 +36,7 @@ _COLUMNS = (
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def account() -> None:
     """Say who may log in, and as whom they may write."""
 

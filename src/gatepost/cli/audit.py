@@ -10,6 +10,7 @@ from typing import IO
 
 import click
 
+from gatepost.cli.group import Group
 from gatepost.cli.options import config_path_option, json_option
 from gatepost.cli.output import Told, print_row, remark
 
@@ -18,7 +19,7 @@ __all__ = ["audit"]
 _LINE_LIMIT = 16 << 20
 
 
-@click.group()
+@click.group(cls=Group)
 def audit() -> None:
     """Look at the audit trail."""
 

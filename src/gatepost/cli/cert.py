@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from gatepost.cli.group import Group
 from gatepost.cli.options import config_path_option, json_option
 from gatepost.cli.output import Told, print_row, print_rows, remark
 
@@ -19,7 +20,7 @@ _DAYS = 397
 _FILES = ("ca.pem", "cert.pem", "key.pem")
 
 
-@click.group()
+@click.group(cls=Group)
 def cert() -> None:
     """Make a certificate for development, or show the one in use."""
 

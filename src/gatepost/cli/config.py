@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.cli.group import Group
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import printable
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["config"]
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Show the configuration, a sample of it, or its schema."""
 

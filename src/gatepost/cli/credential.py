@@ -20,6 +20,7 @@ from gatepost.cli.credential_facts import (
     users_of,
     uses_of,
 )
+from gatepost.cli.group import Group
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import print_row, print_rows, remark
 from gatepost.cli.times import MOMENT, said
@@ -71,7 +72,7 @@ _LONGEST_LINE = 4096
 _LONGEST_CERTIFICATE = 1 << 18
 
 
-@click.group()
+@click.group(cls=Group)
 def credential() -> None:
     """Make, list, rotate, restrict and revoke the secrets of accounts."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.cli.group import Group
 from gatepost.cli.node import ask_workers, check_state_dir, is_running
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import Told, print_rows, remark
@@ -45,7 +46,7 @@ class _DomainName(click.ParamType[str]):
         return domain
 
 
-@click.group()
+@click.group(cls=Group)
 def dkim() -> None:
     """Keys with which mail is signed (DKIM)."""
 

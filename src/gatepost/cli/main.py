@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gatepost import __version__
+from gatepost.cli.group import Group
 from gatepost.cli.output import Told
 from gatepost.errors import GatepostError
 
@@ -37,7 +38,7 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
+class Verbs(Group):
     """A group whose commands are named in a table and imported when needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

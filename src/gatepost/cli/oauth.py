@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.cli.group import Group
 from gatepost.cli.node import act_as_owner, ask_workers, check_state_dir, is_running
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import Told, print_rows, remark
@@ -25,7 +26,7 @@ __all__ = ["oauth", "token_rows"]
 _COLUMNS = ("route", "state", "expires", "retry", "secret_expires", "reason")
 
 
-@click.group()
+@click.group(cls=Group)
 def oauth() -> None:
     """Get access tokens for routes with [route.oauth], and show how they are."""
 

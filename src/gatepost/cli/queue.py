@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.cli.group import Group
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import Told, print_row, print_rows, printable, remark
 from gatepost.cli.queue_change import drop, hold, redirect, release, retry
@@ -25,7 +26,7 @@ _LIST = ("id", "accepted", "size", "sender", "recipients", "pending", "attempts"
 _RECIPIENT = ("recipient", "status", "attempts", "at", "next_hop", "reply", "remedy")
 
 
-@click.group()
+@click.group(cls=Group)
 def queue() -> None:
     """Show and change the mail that waits."""
 

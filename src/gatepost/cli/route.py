@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.cli.group import Group
 from gatepost.cli.node import ask_workers, check_state_dir, is_running
 from gatepost.cli.options import config_option, json_option
 from gatepost.cli.output import Told, print_row, print_rows, remark
@@ -23,7 +24,7 @@ _COLUMNS = ("route", "transport", "state", "until", "in_flight", "per_minute", "
 _STATES = ("not running", "open", "waiting", "paused", "paused by hand")
 
 
-@click.group()
+@click.group(cls=Group)
 def route() -> None:
     """Show the routes, pause and resume them."""
 

@@ -44,6 +44,23 @@ def test_every_verb_but_a_few_reads_a_configuration() -> None:
     assert without == {("config", "sample"), ("config", "schema"), ("cert", "dev"), ("demo",)}
 
 
+@pytest.mark.parametrize("words", [[], *([name] for name in VERBS)], ids=lambda words: " ".join(words) or "gatepost")
+def test_help_cuts_no_sentence_off(words: list[str]) -> None:
+    result = CliRunner().invoke(gatepost, [*words, "--help"])
+    assert not [line for line in result.output.splitlines()[1:] if line.endswith("...")]
+
+
+def test_every_verb_but_those_that_print_a_name_or_a_file_has_json() -> None:
+    without = {
+        words
+        for words, command in leaves(gatepost, ()).items()
+        if not any("--json" in parameter.opts for parameter in command.params)
+    }
+    a_name = {("account", each) for each in ("add", "contact", "disable", "enable", "remove", "suspend", "unlock")}
+    no_rows = {("serve",), ("demo",), ("oauth", "login"), ("config", "sample"), ("config", "schema")}
+    assert without == a_name | no_rows | {("credential", "revoke")}
+
+
 def test_the_version_is_printed() -> None:
     assert CliRunner().invoke(gatepost, ["--version"]).output == f"gatepost {__version__}\n"
 
