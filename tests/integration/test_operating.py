@@ -88,6 +88,7 @@ def test_mail_of_all_workers_is_held_released_and_dropped(server: Gatepost) -> N
     code, text, trouble = run(server, "queue", "hold", "--to-domain", "example.net")
     assert (code, sorted(text.split()), trouble) == (0, names, f"held: {len(names)}\n")
     assert listed(server, "--held") == names
+    assert f"{names[0]}: is on hold already\n" in run(server, "queue", "hold", names[0])[2]
     assert sum(row["held"] for row in run_json(server, "status")["spools"]) == len(names)
     assert run(server, "queue", "hold", "--all")[0] == 1, "nothing is left to do"
 

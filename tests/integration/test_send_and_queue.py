@@ -81,6 +81,7 @@ def test_a_message_is_shown_with_its_header_or_raw(server: Gatepost) -> None:
     code, text, _ = run(server, "queue", "show", name)
     assert code == 0
     assert "\nSubject: " in text
+    assert "\\t" not in text, "folded lines are shown as they are"
     assert "normal" in text
     shown = json.loads(run(server, "queue", "show", name, "--json")[1])
     assert shown["header"].startswith("Received: ")

@@ -101,7 +101,7 @@ def show(config: Config, message_id: str, raw: bool, as_json: bool) -> None:
     print_rows(recipients, _RECIPIENT, as_json=False)
     click.echo()
     for line in header.rstrip("\r\n").split("\r\n"):
-        click.echo(printable(line))
+        click.echo(printable(line.expandtabs()))
 
 
 def _known(config: Config) -> KnownReplies:

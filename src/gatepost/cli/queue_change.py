@@ -168,9 +168,10 @@ def _run(
     else:
         for row in done:
             click.echo(row["id"])
+    reasons = _REASONS | ({"held": "is on hold already"} if change == "hold" else {})
     for row in rows:
-        if row["outcome"] in _REASONS:
-            remark(f"{row['id']}: {_REASONS[row['outcome']]}")
+        if row["outcome"] in reasons:
+            remark(f"{row['id']}: {reasons[row['outcome']]}")
     remark(f"{'would be ' if dry_run else ''}{_WORDS[change]}: {len(done)}")
     is_good = all(row["outcome"] in _HARMLESS for row in rows if row not in done)
     raise SystemExit(0 if done and is_good else 1)

@@ -10,12 +10,12 @@ import click
 
 __all__ = ["MOMENT", "SPAN", "said", "utc"]
 
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_SPAN: Final = re.compile(r"([0-9]{1,6})([mhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SPAN: Final = re.compile(r"([0-9]{1,6})([smhdw])")
 
 
 class _Span(click.ParamType[float]):
-    """A span of time, in seconds: 30m, 12h, 90d, 2w; 0d is none."""
+    """A span of time, in seconds: 45s, 30m, 12h, 90d, 2w; 0d is none."""
 
     name = "span"
 
@@ -24,7 +24,7 @@ class _Span(click.ParamType[float]):
             return value
         found = _SPAN.fullmatch(value)
         if found is None:
-            self.fail(f"{value!r} is no span; write 30m, 12h, 90d or 2w", param, ctx)
+            self.fail(f"{value!r} is no span; write 45s, 30m, 12h, 90d or 2w", param, ctx)
         return dt.timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds()
 
 

@@ -100,16 +100,19 @@ def route_states(worker: Worker) -> list[dict[str, Any]]:
     rows = []
     for name, transport in names.items():
         pace = paces.get(name)
-        gates = [queue.scheduler.gates[name] for queue in worker.queues if name in queue.scheduler.gates]
+        gates = [(queue.scheduler.gates[name], queue) for queue in worker.queues if name in queue.scheduler.gates]
         state, until, reason, remedy = "open", None, "", ""
-        for health in [each.health for each in gates]:
-            if _STATES.index(_state(health)) > _STATES.index(state):
-                state, reason = _state(health), str(health.last_reply or "")
+        for health, queue in [(gate.health, queue) for gate, queue in gates]:
+            said = _state(health)
+            if said in ("waiting", "paused") and health.until <= now and not queue.spool.count():
+                continue  # what it waited with is gone, and nothing is left that could try it: the next message will
+            if _STATES.index(said) > _STATES.index(state):
+                state, reason = said, str(health.last_reply or "")
                 remedy = "" if health.last_reply is None else health.last_reply.remedy
                 until = None if health.is_paused_by_hand else health.until
         if paused_since(worker.paused_routes, name) is not None:
             state = "paused by hand"  # also where no mail has asked for it yet
-        in_flight = sum(each.running for each in gates)
+        in_flight = sum(gate.running for gate, _ in gates)
         rows.append(
             {
                 "route": name,
