@@ -29,6 +29,7 @@ from gatepost.observe.emit import Emitter
 from gatepost.observe.events import ConfigReloaded, WorkerStarted, WorkerStopped
 from gatepost.policy.chain import Chain
 from gatepost.queue.mail_queue import MailQueue
+from gatepost.queue.resumption import try_again
 from gatepost.queue.scheduler import Scheduler
 from gatepost.queue_parts import open_queues, queue_limits, queue_rules
 from gatepost.relay.router import Router
@@ -260,6 +261,9 @@ class Worker:
         self.listeners[0].connections.adapt(*parts.connection_limits(config))
         for key in old_routes.keys() - routes.keys():
             self._retire(self._close_later(old_routes[key].transport.close()))
+        # What kept a route closed may be just what was changed.
+        for name in {routes[key].name for key in routes.keys() - old_routes.keys()}:
+            await try_again(self.queues, name, self.clock.now())
         self.generation += 1
         self.reload_error = ""
         self.emit(ConfigReloaded(worker=self.number, generation=self.generation))

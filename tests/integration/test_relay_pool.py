@@ -12,6 +12,7 @@ from contracts.transport_contract import Whole, delivery
 from gatepost.model.delivery import Cause, Deferred, Delivered
 from gatepost.relay.smarthost import SmartHost, TlsMode
 from gatepost.relay.wire import Timeouts
+from integration.test_relay_client import Endless
 from next_hop import FakeNextHop, cut, late, say
 
 
@@ -137,6 +138,16 @@ async def test_a_kept_connection_is_tried_again_once_only() -> None:
         assert hop.connections == 2
 
 
+@pytest.mark.parametrize("no", ["552 5.3.4 too big", "452 4.3.1 no room"])
+async def test_what_a_next_hop_says_in_the_middle_of_content_holds_on_a_kept_connection_too(no: str) -> None:
+    async with FakeNextHop() as hop, smarthost(hop) as host:
+        assert isinstance((await host.deliver(delivery()))[0], Delivered)
+        hop.on("content", say(no), times=1)
+        (result,) = await host.deliver(delivery(content=Endless()))
+        assert result.reply.code == int(no[:3])
+        assert hop.connections == 1
+
+
 async def test_a_next_hop_that_is_down_hears_one_knock_for_many_messages() -> None:
     async with FakeNextHop() as hop, smarthost(hop) as host:
         hop.on("greeting", late(0.05, say("421 4.3.2 down", cut=True)))
@@ -169,6 +180,16 @@ async def test_closing_waits_for_nobody_and_a_delivery_in_progress_ends_well() -
         await until(lambda: hop.mails)
         await host.close()
         assert isinstance((await task)[0], Delivered)
-        (after,) = await host.deliver(delivery())
-        assert isinstance(after, Deferred)
+        await until(lambda: hop.open_connections == 0)
+
+
+async def test_closing_fails_no_delivery_that_waits_for_a_connection() -> None:
+    async with FakeNextHop() as hop, smarthost(hop, connections=1) as host:
+        hop.on("end", late(0.05))
+        tasks = [asyncio.create_task(host.deliver(delivery())) for _ in range(5)]
+        await until(lambda: hop.mails)
+        await host.close()
+        results = await asyncio.gather(*tasks)
+        assert all(isinstance(result, Delivered) for (result,) in results)
+        assert len(hop.mails) == 5
         await until(lambda: hop.open_connections == 0)

@@ -105,3 +105,28 @@ async def test_a_slow_host_is_left_in_time_to_write_down_who_has_it(monkeypatch:
     assert seen(results) == ["delivered 250", "deferred 452", "deferred 452"]
     assert isinstance(results[1], Deferred)
     assert is_left_over(results[1], results)
+
+
+async def test_no_further_transaction_begins_when_the_server_ends() -> None:
+    async with FakeNextHop() as hop:
+        host = host_of(hop)
+        try:
+            results = list(await host.deliver(replace(delivery(*THREE), goes_on=lambda: len(hop.accepted) < 2)))
+        finally:
+            await host.close()
+        assert len(hop.accepted) == 2
+    assert seen(results) == ["delivered 250", "delivered 250", "deferred 452"]
+    assert is_left_over(results[2], results)
+
+
+async def test_who_was_left_over_by_us_is_so_though_nobody_before_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smarthost, "GO_ON_SECONDS", 0.0)
+    async with FakeNextHop() as hop:
+        hop.on("RCPT", say("550 5.1.1 no such user"))
+        host = host_of(hop)
+        try:
+            results = list(await host.deliver(delivery(*THREE)))
+        finally:
+            await host.close()
+    assert seen(results) == ["failed 550", "deferred 452", "deferred 452"]
+    assert [is_left_over(each, results) for each in results] == [False, True, True]

@@ -16,6 +16,7 @@ from gatepost.config.schema import Config
 from gatepost.control.verbs import route_states
 from gatepost.model.address import parse_mailbox
 from gatepost.model.envelope import Envelope, MessageId, Recipient
+from gatepost.parts import key_pairs
 from gatepost.relay.router import Router
 from gatepost.relay.transport import Delivery
 from gatepost.route_parts import routes
@@ -145,6 +146,29 @@ async def test_pausing_a_route_by_hand_pauses_all_its_logins_and_one_login_only_
             while not hop.accepted:
                 await asyncio.sleep(0.02)
         assert hop.accepted[0].login == "a"
+
+
+async def test_a_reload_that_corrects_a_login_lets_its_mail_go_at_once(
+    hop: FakeNextHop, authority: Authority, start: Start
+) -> None:
+    given = route(hop, authority)
+    given["logins"][1]["password"] = "wrong"
+    async with start(route=[given]) as server:
+        worker = server.worker
+        receipts = [await worker.spool.put(Draft(envelope("tim@b.example"), MESSAGE)) for _ in range(3)]
+        for receipt in receipts:
+            worker.scheduler.wake(receipt.id)
+        async with asyncio.timeout(60):
+            while route_states(worker)[1]["state"] != "paused" or worker.scheduler.in_flight:
+                await asyncio.sleep(0.02)
+        corrected = Config.model_validate({**worker.config.model_dump(), "route": [route(hop, authority)]})
+        await worker.reload(corrected, key_pairs(corrected))
+        # Its pause was to last a minute, and who had been tried to sleep as long.
+        assert [each.due for each in worker.spool.list() if each.due > worker.clock.now()] == []
+        async with asyncio.timeout(60):
+            while worker.spool.count():
+                await asyncio.sleep(0.02)
+        assert [mail.login for mail in hop.accepted] == ["b"] * 3
 
 
 async def test_a_reload_that_changes_one_login_keeps_the_others_connected(

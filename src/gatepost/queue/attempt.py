@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from gatepost.errors import Misuse, SpoolFull, SpoolUnavailable
@@ -87,12 +87,14 @@ class Attempt:
 
     Attributes:
         seconds: how long a transport may take, whatever it waits for.
+        is_ending: whether those under way should come to their end soon.
     """
 
     def __init__(
         self, spool: Spool, bouncer: Bouncer, clock: Clock, seconds: float, signer: Signer | None = None
     ) -> None:
         self.seconds = seconds
+        self.is_ending = False
         self._spool = spool
         self._bouncer = bouncer
         self._clock = clock
@@ -103,47 +105,24 @@ class Attempt:
         entry: Entry,
         indices: Sequence[int],
         transport: Transport,
-        is_last: bool,
+        is_last: Callable[[], bool],
         late: Container[int],
         retry_until: float,
+        reminders: Sequence[Notice] = (),
     ) -> Outcome:
-        """Try once.
+        """Try once, and write what is told of it.
 
         Args:
             entry: the message.
             indices: places of the recipients to try.
             transport: where.
-            is_last: whoever is deferred has failed, unless only the route is in trouble.
+            is_last: asked when it is over: whoever is deferred has failed then, unless only the route is in trouble.
             late: places of recipients whose delay is told, if they are deferred.
             retry_until: when they are given up.
+            reminders: what is told where nobody is tried.
         """
         if late and not self._has_room():
             late = ()  # after the next attempt, perhaps
-        return await self._make(entry, indices, transport, is_last, late, retry_until, ())
-
-    async def remind(self, entry: Entry, late: Sequence[int], reply: RemoteReply, retry_until: float) -> Outcome:
-        """Try nothing; tell of a delay, with *reply* as its reason."""
-        progress = entry.progress
-        told = [
-            Notice(index, Action.DELAYED, reply, "", progress[index].at if progress[index].attempts else None)
-            for index in late
-        ]
-        if not self._has_room():
-            # Results need the rest of it more than this does; it is not come back to, or each sweep would write again.
-            return Outcome((), undrafted=_NO_ROOM, notices=told)
-        return await self._make(entry, (), Unreached(reply), False, (), retry_until, told)
-
-    async def _make(
-        self,
-        entry: Entry,
-        indices: Sequence[int],
-        transport: Transport,
-        is_last: bool,
-        late: Container[int],
-        retry_until: float,
-        reminders: Sequence[Notice],
-    ) -> Outcome:
-        """Try, and write what is told of it, or *reminders* where nobody is tried."""
         envelope = entry.envelope
         recipients = tuple([envelope.recipients[index] for index in indices])
         results: tuple[Result, ...] = ()
@@ -156,13 +135,15 @@ class Attempt:
                 async with self._spool.content(entry) as content:
                     if recipients:
                         sent = self._kept_signed(entry, content)
-                        answer = await self._deliver(transport, Delivery(entry.id, envelope, recipients, sent))
+                        answer = await self._deliver(
+                            transport, Delivery(entry.id, envelope, recipients, sent, self._goes_on)
+                        )
                         if len(answer) != len(recipients):
                             raise Misuse(
                                 f"{transport.name} gave {len(answer)} results for {len(recipients)} recipients"
                             )
                         given = answer
-                        results = _judged(given) if is_last else given
+                        results = _judged(given) if is_last() else given
                         told, undrafted = notices(envelope, indices, results, late, self._clock.now())
                     if told:
                         bounce = await self._bouncer.draft(
@@ -172,7 +153,7 @@ class Attempt:
                 # The content cannot be read, but its sender can still be told.
                 spool_trouble, now = str(error), self._clock.now()
                 if recipients:
-                    results = results or _deferred(len(recipients), _UNREADABLE, is_last=is_last)
+                    results = results or _deferred(len(recipients), _UNREADABLE, is_last=is_last())
                     told, undrafted = notices(envelope, indices, results, late, now)
                 bounce = await self._bouncer.draft(entry, told, None, now, retry_until=retry_until)
         except Exception as error:  # noqa: BLE001 - one of the three places: our bug must not lose mail
@@ -183,6 +164,21 @@ class Attempt:
                 # What cannot be written now could not be in a minute; a delay that an attempt shows is come back to.
                 undrafted, told = repr(error) if reminders or _has_failed(results) else "", reminders
         return Outcome(results, bounce, undrafted, spool_trouble, given, told)
+
+    async def remind(self, entry: Entry, late: Sequence[int], reply: RemoteReply, retry_until: float) -> Outcome:
+        """Try nothing; tell of a delay, with *reply* as its reason."""
+        progress = entry.progress
+        told = [
+            Notice(index, Action.DELAYED, reply, "", progress[index].at if progress[index].attempts else None)
+            for index in late
+        ]
+        if not self._has_room():
+            # Results need the rest of it more than this does; it is not come back to, or each sweep would write again.
+            return Outcome((), undrafted=_NO_ROOM, notices=told)
+        return await self(entry, (), Unreached(reply), _never, (), retry_until, told)
+
+    def _goes_on(self) -> bool:
+        return not self.is_ending
 
     def _has_room(self) -> bool:
         """Tell whether the spool would take new mail: a million notices must not fill what is left for results."""
@@ -211,6 +207,10 @@ class Attempt:
         if not envelope.signatures or envelope.body is not Body.EIGHT_BIT:
             return content
         return Signed(content, entry.id, envelope.signatures, self._signer)
+
+
+def _never() -> bool:
+    return False
 
 
 def _has_failed(results: tuple[Result, ...]) -> bool:

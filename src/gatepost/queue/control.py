@@ -133,10 +133,9 @@ class QueueControl:
             return Outcome.HELD
         scheduler = self._scheduler
         if scheduler is not None:
-            now = self._clock.now()
-            for each in entry.progress:
-                if each.status is Status.PENDING:
-                    scheduler.health(entry.envelope, each.recipient).probe(now)
+            now, envelope = self._clock.now(), scheduler.informed(entry).envelope
+            for each in _waiting(entry):
+                scheduler.health(envelope, each.recipient).probe(now)
         if not await self._alter(message_id, due=self._clock.now()):
             return Outcome.UNKNOWN
         self._emit(MessageChanged(message_id, "retried"))

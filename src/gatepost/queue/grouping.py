@@ -103,10 +103,10 @@ def group(envelope: Envelope, indices: Sequence[int], routes: Routes, limit: int
 
 
 def is_left_over(result: Result, results: Sequence[Result]) -> bool:
-    """Tell whether the next hop took some recipients and wants the one of *result* in another transaction."""
+    """Tell whether the recipient of *result* is for another transaction: the next hop, or we, had enough."""
     # RFC 5321 §4.5.3.1.10: 452 after some recipients means "too many", and the rest is sent again at once.
     return (
         isinstance(result, Deferred)
         and result.reply.code == 452
-        and any(isinstance(each, Delivered) for each in results)
+        and (not result.reply.is_remote or any(isinstance(each, Delivered) for each in results))
     )

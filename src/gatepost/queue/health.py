@@ -17,7 +17,7 @@ from gatepost.model.delivery import Cause, Deferred, RemoteReply, Result
 from gatepost.model.envelope import MessageId
 from gatepost.observe.events import Event, RoutePaused, RouteResumed
 
-__all__ = ["CLOSED", "Health"]
+__all__ = ["CLOSED", "Health", "cause_of"]
 
 _BACK_OFF, _BACK_OFF_LIMIT = 5.0, 300.0
 _PAUSE, _PAUSE_LIMIT = 60.0, 900.0
@@ -124,7 +124,7 @@ class Health:
             began: when the attempt began.
             now: when it ended.
         """
-        cause = _cause(results)
+        cause = cause_of(results)
         if cause is Cause.NEXT_HOP and self._breaks_it(message_id, now):
             return Cause.MESSAGE
         if self.until and began <= self._closed_at:
@@ -190,7 +190,7 @@ class Health:
         self._resumed_at = None
 
 
-def _cause(results: Sequence[Result]) -> Cause:
+def cause_of(results: Sequence[Result]) -> Cause:
     """Return whose trouble it is if every recipient was deferred for the same; otherwise the next hop is at work."""
     causes = {result.cause if isinstance(result, Deferred) else None for result in results}
     if Cause.PACE in causes:

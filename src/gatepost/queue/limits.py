@@ -15,7 +15,7 @@ from gatepost.model.delivery import Cause, Delivered, Result
 from gatepost.model.envelope import MessageId
 from gatepost.observe.events import Event
 from gatepost.queue.grouping import NO_ROUTE, Group
-from gatepost.queue.health import Health
+from gatepost.queue.health import Health, cause_of
 from gatepost.queue.rota import Rota
 from gatepost.state.paused_routes import paused_since
 
@@ -106,9 +106,21 @@ class Gate:
         self.enter()
         return True
 
-    def learn(self, message_id: MessageId, of: Group, results: Sequence[Result], began: float, now: float) -> Cause:
-        """Take in what an attempt came to; return whose trouble it was."""
-        cause = self.health.learn(message_id, results, began, now)
+    def learn(
+        self,
+        message_id: MessageId,
+        of: Group,
+        results: Sequence[Result],
+        began: float,
+        now: float,
+        *,
+        is_way: bool = True,
+    ) -> Cause:
+        """Take in what an attempt came to; return whose trouble it was.
+
+        What a route came to that is none any more (*is_way*) says nothing of the one that has its name now.
+        """
+        cause = self.health.learn(message_id, results, began, now) if is_way else cause_of(results)
         pace = of.route.pace
         if pace is not None and cause is not Cause.MESSAGE:
             if cause is Cause.PACE:

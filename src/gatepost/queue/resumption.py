@@ -36,8 +36,11 @@ async def _wake(queue: MailQueue, health: Health, now: float, until: float) -> N
     for name in spool.due(until, _LIMIT, after=(now, "")) if until > now else ():
         message_id = MessageId(name)
         entry = spool.entry(message_id)
-        if entry is None or not any(
-            each.status is Status.PENDING and scheduler.health(entry.envelope, each.recipient) is health
+        if entry is None:
+            continue
+        envelope = scheduler.informed(entry).envelope
+        if not any(
+            each.status is Status.PENDING and scheduler.health(envelope, each.recipient) is health
             for each in entry.progress
         ):
             continue

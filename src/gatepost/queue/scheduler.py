@@ -139,6 +139,7 @@ class Scheduler:
     async def drain(self, seconds: float) -> None:
         """Start nothing more, give attempts under way some time, then cancel them: what they were for stays queued."""
         self._is_running = False
+        self._attempt.is_ending = True
         timer = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
             while self._tasks and not timer.done():
@@ -219,8 +220,7 @@ class Scheduler:
             entry = self._spool.entry(message_id) if flight is None else flight.entry
             if entry is None:
                 return None
-            if self._routes.fields:
-                entry = with_fields(entry, self._routes.fields, self._spool)
+            entry = self.informed(entry)
         except SpoolUnavailable as error:
             self._reading.skip(message_id)
             self._emit(SpoolTroubled(str(error)))
@@ -287,19 +287,25 @@ class Scheduler:
     # Trying.
 
     async def _try(self, flight: Flight, of: Group, transport: Transport, gate: Gate) -> None:
-        began = self._clock.now()
+        began, routes = self._clock.now(), self._routes
         is_written = False
+
+        def is_last() -> bool:
+            # After a reload its way may be another one, on which it was never tried.
+            return began >= deadline and self._is_way(flight, of, routes)
+
         self._spool.attempting(flight.id)
         try:
             schedule = self._schedules.of(flight.entry.envelope, of.route.name)
             deadline = flight.deadline(schedule, gate.health, began)
             late = flight.late(of.indices, schedule, began)
-            outcome = await self._attempt(flight.entry, of.indices, transport, began >= deadline, late, deadline)
+            outcome = await self._attempt(flight.entry, of.indices, transport, is_last, late, deadline)
             if outcome.spool_trouble:
                 self._emit(SpoolTroubled(outcome.spool_trouble))
             cause = Cause.MESSAGE
             if outcome.given and transport is of.route.transport:
-                cause = gate.learn(flight.id, of, outcome.given, began, self._clock.now())
+                is_way = self._is_way(flight, of, routes)
+                cause = gate.learn(flight.id, of, outcome.given, began, self._clock.now(), is_way=is_way)
             await self._write_down(flight, of, outcome, cause, gate)
             is_written = True
         finally:
@@ -307,6 +313,17 @@ class Scheduler:
             if transport is of.route.transport:
                 gate.leave(began)
             self._land(flight, of, is_written=is_written)
+
+    def _is_way(self, flight: Flight, of: Group, routes: Routes) -> bool:
+        """Tell whether what began under *routes* would go the same way now."""
+        if self._routes is routes:
+            return True
+        try:
+            envelope = self.informed(flight.entry).envelope
+        except SpoolUnavailable:
+            return True
+        way = self._routes.route_for(envelope, envelope.recipients[of.indices[0]]) or NO_ROUTE
+        return way.transport is of.route.transport
 
     async def _note(self, flight: Flight, of: Group, late: list[int], gate: Gate) -> None:
         """Write down that a message waits at a gate: since when its route is paused, and whose delay is told."""
@@ -337,16 +354,9 @@ class Scheduler:
         async with flight.lock:
             try:
                 while True:
+                    now, health = self._clock.now(), gate.health
                     settlement = settle_up(
-                        flight,
-                        of,
-                        outcome,
-                        cause,
-                        gate.health,
-                        ended,
-                        self._clock.now(),
-                        self._schedule_of,
-                        self.health,
+                        flight, of, outcome, cause, health, ended, now, self._schedule_of, self.health
                     )
                     try:
                         receipts = await self._spool.settle(flight.id, settlement)
@@ -373,6 +383,14 @@ class Scheduler:
         self.stuck += 1
         if self.stuck == 1:
             self._emit(SpoolTroubled(str(error)))
+
+    def informed(self, entry: Entry) -> Entry:
+        """Return *entry* with what the routes ask of its header.
+
+        Raises:
+            SpoolUnavailable: its header cannot be read.
+        """
+        return with_fields(entry, self._routes.fields, self._spool) if self._routes.fields else entry
 
     def health(self, envelope: Envelope, recipient: Recipient) -> Health:
         """Return how the route is on which a recipient would go now."""

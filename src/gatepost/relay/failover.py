@@ -60,10 +60,10 @@ class Failover:
         left = list(range(len(results)))
         order = self._order()
         for number, (host, rest) in enumerate(order):
-            host.patience = self._patience if number < len(order) - 1 else None
+            patience = self._patience if number < len(order) - 1 else None
             recipients = tuple([delivery.recipients[index] for index in left])
             try:
-                answer = await self._try(host, rest, replace(delivery, recipients=recipients))
+                answer = await self._try(host, rest, replace(delivery, recipients=recipients), patience)
             except SpoolUnavailable:
                 if len(left) == len(results):
                     raise
@@ -77,8 +77,7 @@ class Failover:
 
     async def close(self) -> None:
         """Let go of kept connections."""
-        for host, _ in self._hosts:
-            await host.close()
+        await asyncio.gather(*[host.close() for host, _ in self._hosts])
 
     def _order(self) -> list[tuple[SmartHost, HostRest]]:
         """Return those that work in their order, then those that rest, the soonest first."""
@@ -87,12 +86,14 @@ class Failover:
         resting = [each for each in self._hosts if each not in ready]
         return ready + sorted(resting, key=lambda each: each[1].until)
 
-    async def _try(self, host: SmartHost, rest: HostRest, delivery: Delivery) -> Sequence[Result]:
+    async def _try(
+        self, host: SmartHost, rest: HostRest, delivery: Delivery, patience: float | None
+    ) -> Sequence[Result]:
         loop = asyncio.get_running_loop()
         began = loop.time()
         rest.begin()
         try:
-            answer = await host.deliver(delivery)
+            answer = await host.deliver(delivery, patience)
         finally:
             rest.end(began)
         trouble = next((each for each in answer if _is_trouble(each)), None)

@@ -51,22 +51,22 @@ class Pool:
     """Connections to one next hop.
 
     Args:
-        open_connection: makes one, or raises `Trouble`.
+        open_connection: makes one within so many seconds, None for no limit in all, or raises `Trouble`.
         limit: connections at once.
         idle_seconds: how long an unused one is kept.
         messages_limit: messages on one connection, after which it is closed.
-        waiting_limit: deliveries that may wait for one.
+        waiting_limit: deliveries that may wait for one; more than queues have under way, for who is sent away failed.
         share: our part of what others of this node have, too; None if nobody else does.
     """
 
     def __init__(
         self,
-        open_connection: Callable[[], Awaitable[Connection]],
+        open_connection: Callable[[float | None], Awaitable[Connection]],
         *,
         limit: int = 20,
         idle_seconds: float = 15.0,
         messages_limit: int = 100,
-        waiting_limit: int = 1000,
+        waiting_limit: int = 100_000,
         share: Share | None = None,
     ) -> None:
         self._open_connection = open_connection
@@ -87,11 +87,12 @@ class Pool:
         self._look_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def acquire(self, *, fresh: bool = False) -> Connection:
+    async def acquire(self, *, fresh: bool = False, patience: float | None = None) -> Connection:
         """Take a connection; give it back by `release`.
 
         Args:
             fresh: rather open one than take one that has been idle.
+            patience: how long one that is opened for this may take until it is ready; None for no limit in all.
 
         Raises:
             Trouble: there is none to be had.
@@ -102,16 +103,14 @@ class Pool:
         connection = self._pop_idle()
         if connection is not None:
             return connection
-        if self._is_closed:
-            raise next_hop_trouble("4.3.2", "the route is being closed")
         if self._reserve():
-            return await self._open()
-        return await self._queue()
+            return await self._open(patience)
+        return await self._queue(patience)
 
     def release(self, connection: Connection) -> None:
         """Give a connection back: to who waits, or to lie idle, or to be closed when it is of no more use."""
         most = min(self._messages_limit, connection.transactions_limit)
-        if not connection.is_open or connection.served >= most or self._is_closed:
+        if not connection.is_open or connection.served >= most:
             self._part(connection)
             return
         loop = asyncio.get_running_loop()
@@ -124,6 +123,9 @@ class Pool:
             if not future.done():
                 future.set_result(connection)
                 return
+        if self._is_closed:
+            self._part(connection)
+            return
         now = loop.time()
         self._idle.append((connection, now))
         connection.wire.on_lost = lambda: self._drop(connection)
@@ -132,15 +134,20 @@ class Pool:
         self._look_later(_SHARE_SECONDS)
 
     async def close(self, seconds: float = 2.0) -> None:
-        """Part from every idle connection, and from the others once they are given back."""
+        """Part from every idle connection, and from the others once nobody wants them any more.
+
+        Deliveries that began before come to their end: a reload is no reason for mail to fail.
+        """
         self._is_closed = True
-        for timer in (self._sweep_timer, self._look_timer):
-            if timer is not None:
-                timer.cancel()
-        self._sweep_timer = self._look_timer = None
-        if self._share is not None:
-            self._share.wait(self, is_waiting=False)
-        self._refuse_waiting(next_hop_trouble("4.3.2", "the route is being closed"))
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        if not self._waiting:
+            if self._look_timer is not None:
+                self._look_timer.cancel()
+                self._look_timer = None
+            if self._share is not None:
+                self._share.wait(self, is_waiting=False)
         while self._idle:
             self._part(self._idle.pop()[0])
         try:
@@ -181,7 +188,7 @@ class Pool:
 
     def _look_later(self, seconds: float) -> None:
         """Look again before long, as long as somebody waits for what others have, or has what others wait for."""
-        if self._share is not None and self._look_timer is None and not self._is_closed:
+        if self._share is not None and self._look_timer is None:
             self._look_timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
@@ -198,10 +205,10 @@ class Pool:
             if self._idle:
                 self._look_later(_SHARE_SECONDS)
 
-    async def _open(self) -> Connection:
+    async def _open(self, patience: float | None) -> Connection:
         """Open a connection in a slot that is reserved."""
         try:
-            connection = await self._open_connection()
+            connection = await self._open_connection(patience)
         except Trouble as trouble:
             self._free()
             self._opening -= 1
@@ -209,7 +216,7 @@ class Pool:
                 # Others stand: it takes no more than these.  Keep to them for a while, and wait in line for one.
                 self._ceiling = self._slots - self._opening
                 self._ceiling_until = asyncio.get_running_loop().time() + CEILING_SECONDS
-                return await self._queue()
+                return await self._queue(patience)
             self._is_proven = False
             if not self._slots:
                 self._refuse_waiting(trouble)
@@ -245,7 +252,7 @@ class Pool:
             self._part(connection)
         return None
 
-    async def _queue(self) -> Connection:
+    async def _queue(self, patience: float | None) -> Connection:
         connection = self._pop_idle()
         if connection is not None:
             return connection
@@ -262,7 +269,7 @@ class Pool:
             elif future in self._waiting:
                 self._waiting.remove(future)
             raise
-        return await self._open() if connection is None else connection
+        return await self._open(patience) if connection is None else connection
 
     def _pass_on(self, connection: Connection | None) -> None:
         """Give away what was given to somebody who went away meanwhile."""

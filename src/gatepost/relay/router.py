@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -89,5 +90,5 @@ class Router:
 
     async def close(self) -> None:
         """Let go of every transport."""
-        for route in self.routes:
-            await route.transport.close()
+        # All at once: each may wait a while for a next hop that does not answer QUIT, and there may be many.
+        await asyncio.gather(*[route.transport.close() for route in self.routes])

@@ -7,6 +7,7 @@ import math
 import ssl
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from gatepost.errors import SpoolUnavailable
@@ -102,9 +103,6 @@ class SmartHost:
         recipients_per_transaction: recipients of one transaction; more are sent as several.
         share: our part of the connections to this host, if others of this node have some, too.
 
-    Attributes:
-        patience: how long it may take in all until a connection is ready for mail; None for the limits of its steps.
-
     Raises:
         Malformed: *host* or *hostname* is no name.
         OSError: *ca_file*, *certificate* or *key* cannot be read.
@@ -139,7 +137,6 @@ class SmartHost:
         share: Share | None = None,
     ) -> None:
         self.name = name
-        self.patience: float | None = None
         self._tokens = tokens
         self._timeouts = timeouts or Timeouts()
         self._next_hop = NextHop(
@@ -168,8 +165,13 @@ class SmartHost:
         )
         self._step_by_step_until = -math.inf
 
-    async def deliver(self, delivery: Delivery) -> Sequence[Result]:
+    async def deliver(self, delivery: Delivery, patience: float | None = None) -> Sequence[Result]:
         """Try once; return one result per recipient, in their order.
+
+        Args:
+            delivery: what to whom.
+            patience: how long it may take in all until a connection is ready for mail; None for the limits of its
+                steps.
 
         Raises:
             SpoolUnavailable: the content cannot be read; the next hop got nothing.
@@ -177,16 +179,16 @@ class SmartHost:
         recipients, most = delivery.recipients, self._recipients_per_transaction
         time = asyncio.get_running_loop().time
         over = time() + GO_ON_SECONDS
-        results = await self._deliver(delivery, recipients[:most])
+        results = await self._deliver(delivery, recipients[:most], patience)
         while (start := len(results)) < len(recipients):
             last = results[-1]
             if isinstance(last, Deferred) and last.cause is not Cause.MESSAGE:  # then the others need not try now
                 rest = Deferred(last.reply, last.next_hop, last.cause, is_unseen=True)
-            elif time() >= over:
+            elif time() >= over or not delivery.goes_on():
                 rest = Deferred(_GO_ON_LATER, last.next_hop)
             else:
                 try:
-                    results += await self._deliver(delivery, recipients[start : start + most])
+                    results += await self._deliver(delivery, recipients[start : start + most], patience)
                     continue
                 except SpoolUnavailable:  # not raised on: some may have it already
                     rest = Deferred(_UNREADABLE)
@@ -199,12 +201,14 @@ class SmartHost:
         if self._tokens is not None:
             await self._tokens.close()
 
-    async def _deliver(self, delivery: Delivery, recipients: tuple[Recipient, ...]) -> list[Result]:
+    async def _deliver(
+        self, delivery: Delivery, recipients: tuple[Recipient, ...], patience: float | None
+    ) -> list[Result]:
         """Try once with as many of *recipients*, from the first on, as the next hop takes at once."""
         is_fresh = False
         while True:
             try:
-                connection = await self._pool.acquire(fresh=is_fresh)
+                connection = await self._pool.acquire(fresh=is_fresh, patience=patience)
             except Trouble as trouble:
                 unseen = Deferred(trouble.reply, self._next_hop.host, trouble.cause, is_unseen=True)
                 return [unseen] * len(recipients)
@@ -217,25 +221,29 @@ class SmartHost:
             if connection.has_stalled:
                 self._step_by_step_until = asyncio.get_running_loop().time() + STEP_BY_STEP_SECONDS
             # A kept connection may have been closed while it lay idle.  That is nobody's failure: once more on a fresh
-            # one, if the message cannot have arrived.
-            if connection.trouble is None or not was_kept or is_fresh or connection.is_committed:
+            # one, if the message cannot have arrived, and the next hop has not said what it thinks of it.
+            ended = connection.trouble
+            if ended is None or not was_kept or is_fresh or connection.is_committed:
+                return results
+            if all(each.reply is not ended.reply for each in results):
                 return results
             is_fresh = True
 
-    async def _open(self) -> Connection:
+    async def _open(self, patience: float | None) -> Connection:
         tokens = self._tokens
         if tokens is None:
-            opened = await self._reach(self._next_hop)
+            opened = await _reach(self._next_hop, patience)
         else:
-            opened = await open_with_token(self._next_hop, tokens, self._reach)
+            opened = await open_with_token(self._next_hop, tokens, partial(_reach, patience=patience))
         capabilities = opened.capabilities
         if asyncio.get_running_loop().time() < self._step_by_step_until:
             capabilities = replace(capabilities, pipelining=False)
         return self._connection(opened.wire, capabilities, self._next_hop.host, self._timeouts)
 
-    async def _reach(self, next_hop: NextHop) -> Opened:
-        try:
-            async with asyncio.timeout(self.patience):
-                return await open_wire(next_hop)
-        except TimeoutError:
-            raise next_hop_trouble("4.4.1", f"{next_hop.host} was not ready for mail in time") from None
+
+async def _reach(next_hop: NextHop, patience: float | None) -> Opened:
+    try:
+        async with asyncio.timeout(patience):
+            return await open_wire(next_hop)
+    except TimeoutError:
+        raise next_hop_trouble("4.4.1", f"{next_hop.host} was not ready for mail in time") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from gatepost.model.delivery import Result
@@ -28,6 +28,10 @@ class Content(Protocol):
         ...
 
 
+def _always() -> bool:
+    return True
+
+
 @value(frozen=True, slots=True)
 class Delivery:
     """One message for some of its recipients, all at one next hop.
@@ -37,12 +41,14 @@ class Delivery:
         envelope: as accepted, with all its recipients.
         recipients: those to deliver to now.
         content: what to send.
+        goes_on: tells whether another transaction may begin, where several are needed.
     """
 
     message_id: MessageId
     envelope: Envelope
     recipients: tuple[Recipient, ...]
     content: Content
+    goes_on: Callable[[], bool] = _always
 
 
 class Transport(Protocol):

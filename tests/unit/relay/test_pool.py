@@ -43,18 +43,20 @@ class Opener:
     def __init__(self) -> None:
         self.count = 0
         self.opened: list[Connection] = []
+        self.patiences: list[float | None] = []
         self.trouble: Trouble | None = None
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def __call__(self) -> Connection:
+    async def __call__(self, patience: float | None = None) -> Connection:
         self.count += 1
+        self.patiences.append(patience)
         await self.gate.wait()
         if self.trouble is not None:
             raise self.trouble
         connection = Connection.__new__(Connection)
         connection.wire = StandInWire()  # type: ignore[assignment]
-        connection.served = 0
+        connection.served, connection.since = 0, 0.0
         connection.transactions_limit = math.inf
         connection.trouble = None
         connection.quit = connection.wire.abort  # type: ignore[method-assign]
@@ -273,19 +275,81 @@ async def test_who_goes_away_while_opening_makes_room(opener: Opener) -> None:
 # The end.
 
 
-async def test_closing_parts_from_idle_connections_and_refuses_new_ones(opener: Opener) -> None:
+async def test_closing_refuses_nobody_who_waits_and_keeps_nothing(opener: Opener) -> None:
     pool = Pool(opener, limit=1)
     connection = await pool.acquire()
+    waiting = [asyncio.create_task(pool.acquire()) for _ in range(2)]
+    await settle()
+    await pool.close()
+    assert connection.wire.is_open  # a delivery in progress goes on
+    pool.release(connection)
+    assert await waiting[0] is connection
+    connection.trouble = next_hop_trouble("4.4.2", "gone")
+    pool.release(connection)
+    assert await waiting[1] is opener.opened[1]
+    pool.release(opener.opened[1])
+    assert opener.opened[1].wire.is_gone
+
+
+async def test_a_delivery_that_goes_on_gets_a_connection_of_a_closed_pool(opener: Opener) -> None:
+    pool = Pool(opener, limit=1)
+    await pool.close()
+    connection = await pool.acquire(fresh=True)
+    pool.release(connection)
+    assert connection.wire.is_gone
+    assert opener.count == 1
+
+
+class Taken:
+    """Connections that others have, until they let go of them."""
+
+    def __init__(self) -> None:
+        self.is_free = False
+        self.is_waiting = False
+
+    def take(self, _who: object) -> bool:
+        return self.is_free
+
+    def give_back(self) -> None:
+        pass
+
+    def wait(self, _who: object, *, is_waiting: bool) -> None:
+        self.is_waiting = is_waiting
+
+    def must_yield(self, _who: object) -> bool:
+        return False
+
+
+async def test_who_waits_for_what_others_have_gets_it_after_closing_too(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatepost.relay.pool._LOOK_SECONDS", 0.0)
+    share = Taken()
+    pool = Pool(opener, share=share)
     waiting = asyncio.create_task(pool.acquire())
     await settle()
     await pool.close()
-    with pytest.raises(Trouble, match="being closed"):
-        await waiting
-    with pytest.raises(Trouble, match="being closed"):
-        await pool.acquire()
-    assert connection.wire.is_open  # a delivery in progress goes on
+    assert share.is_waiting
+    share.is_free = True
+    connection = await waiting
     pool.release(connection)
-    assert not connection.wire.is_open
+    assert connection.wire.is_gone
+    while share.is_waiting:
+        await asyncio.sleep(0)
+
+
+async def test_each_connection_is_opened_with_the_patience_of_who_opens_it(opener: Opener) -> None:
+    pool = Pool(opener, limit=1)
+    first = await pool.acquire(patience=30.0)
+    waiting = [asyncio.create_task(pool.acquire(patience=each)) for each in (None, 7.0)]
+    await settle()
+    for _ in waiting:
+        first.trouble = next_hop_trouble("4.4.2", "gone")
+        pool.release(first)
+        await settle()
+        first = opener.opened[-1]
+    assert opener.patiences == [30.0, None, 7.0]
+    await asyncio.gather(*waiting)
 
 
 async def test_closing_lets_go_of_what_is_idle(opener: Opener) -> None:
