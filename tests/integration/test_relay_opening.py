@@ -337,8 +337,11 @@ async def test_a_handshake_that_never_ends_is_given_up(authority: Authority, tls
     await server.wait_closed()
 
 
-async def test_plain_smtp_where_tls_is_expected_is_deferred(hop: FakeNextHop, authority: Authority) -> None:
-    assert_deferred(await attempt(hop, authority, tls=TlsMode.IMPLICIT), Cause.NEXT_HOP, "TLS")
+async def test_plain_smtp_where_tls_is_expected_is_trouble_of_the_route(hop: FakeNextHop, authority: Authority) -> None:
+    result = await attempt(hop, authority, tls=TlsMode.IMPLICIT)
+    # Its greeting comes before the handshake, or in its place.
+    assert_deferred(result, Cause.ROUTE, "no TLS with 127.0.0.1")
+    assert "correct port or tls of the route" in result.reply.remedy
 
 
 # Login.

@@ -293,7 +293,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family(
         "gatepost_queue_route_pauses_total",
         "counter",
-        "How often a route was paused because of its login or its certificate.",
+        "How often a route was paused because of its login, a certificate or TLS.",
         ("route",),
         {RoutePaused: lambda event: (event.route,)},
     ),

@@ -110,15 +110,19 @@ async def _connect(next_hop: NextHop) -> Wire:
         return await _greeted(await _reach(next_hop.socket, seconds), next_hop)
     places = deque(await look_up(next_hop.host, next_hop.port, sources, seconds))
     loop = asyncio.get_running_loop()
+    first: Trouble | None = None
     # RFC 5321 §5.1: each address is tried until one answers with a good greeting.
     while True:
-        end = await dial(next_hop.host, places, sources, seconds)
-        _, wire = await loop.create_connection(Wire, sock=end)
         try:
+            end = await dial(next_hop.host, places, sources, seconds)
+            _, wire = await loop.create_connection(Wire, sock=end)
             return await _greeted(wire, next_hop)
         except Trouble as trouble:
-            if trouble.cause is not Cause.NEXT_HOP or not places:
-                raise
+            # What somebody must mend comes first, and bounces nothing.
+            if first is None or (first.cause is not Cause.ROUTE and trouble.cause is Cause.ROUTE):
+                first = trouble
+            if not places:
+                raise first from None
 
 
 async def _reach(path: Path, seconds: float) -> Wire:
@@ -189,7 +193,8 @@ async def _ask(wire: Wire, command: bytes, stage: str, next_hop: NextHop) -> Wir
 
 async def _encrypt(wire: Wire, next_hop: NextHop) -> None:
     assert next_hop.context is not None
-    await wire.start_tls(next_hop.context, next_hop.host, next_hop.timeouts.handshake)
+    is_implicit = next_hop.tls is TlsMode.IMPLICIT
+    await wire.start_tls(next_hop.context, next_hop.host, next_hop.timeouts.handshake, is_implicit=is_implicit)
 
 
 async def _ehlo(wire: Wire, next_hop: NextHop) -> Capabilities:

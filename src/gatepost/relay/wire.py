@@ -11,13 +11,14 @@ import math
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from gatepost.channel_binding import bindings
 from gatepost.model.delivery import Cause
 from gatepost.relay.replies import BadReply, ReplyReader, WireReply
-from gatepost.relay.trouble import Silence, Trouble, Violation, next_hop_trouble, route_trouble
+from gatepost.relay.tls_trouble import handshake_trouble, lost_connection, plain_talk
+from gatepost.relay.trouble import Silence, Trouble, Violation, next_hop_trouble
 
 __all__ = ["Timeouts", "Wire"]
 
@@ -68,6 +69,7 @@ class Wire(asyncio.Protocol):
         self._deadline = math.inf
         self._patience = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._host = ""  # with whom we have TLS
         self.on_lost = on_lost
         self.is_encrypted = False
         self.has_spoken_unasked = False
@@ -122,9 +124,7 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits, and whoever wanted to know."""
         self._is_gone = True
-        self._end = self._end or next_hop_trouble(
-            "4.4.2", f"connection lost: {exc}" if exc else "connection closed by the next hop"
-        )
+        self._end = self._end or lost_connection(self._host, exc)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -185,25 +185,34 @@ class Wire(asyncio.Protocol):
             await self._wait(seconds)
         return not self._replies and self._end is None
 
-    async def start_tls(self, context: ssl.SSLContext, host: str, seconds: float) -> None:
+    async def start_tls(self, context: ssl.SSLContext, host: str, seconds: float, *, is_implicit: bool = False) -> None:
         """Put TLS on top, and check that the certificate is that of *host* as *context* says.
+
+        Args:
+            context: what is asked of it.
+            host: who is meant.
+            seconds: how long the handshake may take.
+            is_implicit: whether it begins the connection, where nobody has anything to say before.
 
         Raises:
             Trouble: there is no TLS now; the connection is closed.
         """
         # RFC 3207 §4: what came in before TLS is not to be trusted; here it would be read as if it came after it.
         if self._replies or not self._reader.is_between:
-            self._fail(next_hop_trouble("4.7.5", "more octets after the reply to STARTTLS"))
+            self._fail(
+                plain_talk(host)
+                if is_implicit
+                else next_hop_trouble("4.7.5", "more octets after the reply to STARTTLS")
+            )
         if self._end is not None or self._transport is None:
             raise self._ended("STARTTLS")
+        self._host = host
         try:
             transport = await self._loop.start_tls(
                 self._transport, self, context, server_hostname=host, ssl_handshake_timeout=seconds
             )
-        except ssl.SSLCertVerificationError as error:
-            trouble = route_trouble("4.7.5", f"certificate of {host} is not good: {error.verify_message}")
         except OSError as error:
-            trouble = next_hop_trouble("4.7.5", f"no TLS with {host}: {error}")
+            trouble = handshake_trouble(host, error)
         else:
             if transport is not None:
                 self._transport = transport
@@ -251,7 +260,7 @@ class Wire(asyncio.Protocol):
         text = f"{reply.text} ({stage})"
         if isinstance(self._end, Silence | Violation):
             return type(self._end)(text)
-        return next_hop_trouble(reply.enhanced, text)
+        return Trouble(replace(reply, text=text), self._end.cause)
 
     def _fail(self, trouble: Trouble) -> Trouble:
         if self._end is None:
