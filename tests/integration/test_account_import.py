@@ -194,14 +194,30 @@ def test_a_mechanism_that_would_be_withdrawn_is_named_first(tmp_path: Path) -> N
     before = desk.dump()
     desk.file.write_text(f"tim:{_SSHA}\n")
     words = ("account", "import", str(desk.file), "--format", "htpasswd")
-    result = desk.run(*words, code=1)
-    assert "SCRAM-SHA-256 on submission" in result.output
-    assert desk.dump() == before
+    for more in ["--dry-run"], []:
+        result = desk.run(*words, *more, code=1)
+        assert "SCRAM-SHA-256 on submission (tim in line 1)" in result.output
+        assert desk.dump() == before
+    assert "SCRAM" not in desk.run(*words, "--dry-run", "--force").output
     result = desk.run(*words, "--force")
     assert "1 taken, 0 there already, 0 skipped" in result.stderr
     assert "SCRAM-SHA-256 is not offered on submission" in result.stderr
     # Nothing more is withdrawn by what is there.
     desk.run(*words)
+
+
+def test_a_record_that_cannot_stand_beside_those_of_its_account_is_named_first(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ("SCRAM-SHA-256", "PLAIN", "LOGIN"))
+    desk.file.write_text(f"tim:{_SSHA}\nann:{_SCRAM}\n")
+    words = ("account", "import", str(desk.file), "--format", "passwd-file")
+    # Nobody is there yet, and no database either.
+    assert "(tim in line 1)" in desk.run(*words, "--dry-run", code=1).output
+    assert not desk.state.exists()
+    desk.run("account", "add", "ann")
+    desk.run("credential", "add", "ann")
+    desk.file.write_text(f"ann:{_SCRAM}\n")
+    assert "SCRAM-SHA-256 on submission (ann in line 1)" in desk.run(*words, code=1).output
+    assert len(desk.rows("credential", "list")) == 1
 
 
 def test_logins_of_htpasswd_may_be_given_a_domain_to_write_from(desk: Desk) -> None:

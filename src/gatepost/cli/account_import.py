@@ -56,6 +56,7 @@ def import_(
     database = (
         open_accounts(config, make=True) if not dry_run else open_accounts(config) if has_accounts(config) else None
     )
+    objections: list[str] = []
     with click.progressbar(
         length=octets.count(b"\n") + 1, label=file.name, file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
@@ -74,11 +75,14 @@ def import_(
             force=force,
             dry_run=dry_run,
             progress=bar.update,
+            objection=objections.append,
         )
     _tell(lines, dry_run=dry_run, as_json=as_json)
+    for objection in objections:
+        remark(objection)
     if not dry_run:
         remark_on_withheld(config)
-    if any(each.outcome == "skipped" for each in lines):
+    if objections or any(each.outcome == "skipped" for each in lines):
         raise SystemExit(1)
 
 

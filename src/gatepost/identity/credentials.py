@@ -39,6 +39,7 @@ __all__ = [
     "need_credential",
     "revoke_credential",
     "show_credential",
+    "withdrawn_by",
 ]
 
 _STANDING_LIMIT: Final = 50
@@ -275,20 +276,30 @@ def check_offer(
     Raises:
         AccountProblem: it would.
     """
-    withdrawn = [
+    withdrawn = withdrawn_by(database, rules, only, made, now)
+    if withdrawn:
+        raise AccountProblem(
+            f"this credential would have no verifier for {', '.join(withdrawn)}, so that it could be offered to nobody "
+            "there any more; give --listener or more of --mechanism, or --force"
+        )
+
+
+def withdrawn_by(
+    database: AccountsDatabase | None, rules: Rules, only: Sequence[str], made: Collection[str], now: float
+) -> list[str]:
+    """Return what nobody would be offered any more for a credential such as `check_offer` has, and where.
+
+    Without a *database* there are no credentials yet.
+    """
+    return [
         f"{mechanism} on {listener}"
         for listener, on in rules.listeners.items()
         for mechanism, scheme in MECHANISM_SCHEMES.items()
         if mechanism in on
         and scheme not in made
         and (not only or listener in only)
-        and not database.obstacles(scheme, listener, now, limit=1)
+        and (database is None or not database.obstacles(scheme, listener, now, limit=1))
     ]
-    if withdrawn:
-        raise AccountProblem(
-            f"this credential would have no verifier for {', '.join(withdrawn)}, so that it could be offered to nobody "
-            "there any more; give --listener or more of --mechanism, or --force"
-        )
 
 
 _SELECTED: Final = select(credentials, accounts.c.login).join(accounts, accounts.c.id == credentials.c.account_id)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from gatepost.errors import Malformed
 from gatepost.identity.accounts import AccountProblem
-from gatepost.identity.credentials import as_stored, check_offer
+from gatepost.identity.credentials import as_stored, withdrawn_by
 from gatepost.identity.database import AccountsDatabase
 from gatepost.identity.hashes import WEAK, parse_hash
 from gatepost.identity.kept_hash import keep
@@ -85,6 +85,7 @@ def import_logins(
     force: bool = False,
     dry_run: bool = False,
     progress: Callable[[int], None] = lambda _: None,
+    objection: Callable[[str], None] = lambda _: None,
 ) -> list[Line]:
     """Import a file; return what became of each of its lines.
 
@@ -100,6 +101,7 @@ def import_logins(
         force: whether to import even if that withdraws a mechanism from a listener.
         dry_run: whether to change nothing.
         progress: hears how many lines more are done.
+        objection: hears, in a dry run, why it would not be imported.
 
     Raises:
         AccountProblem: it would withdraw a mechanism.
@@ -107,14 +109,17 @@ def import_logins(
     """
     work = _Import(keys, rules, format, now, iterations, domain)
     if database is None:
-        return list(work.run(None, octets, progress))
-    with database.reading() as connection:
-        planned = list(work.run(connection, octets, progress if dry_run else lambda _: None))
-    if dry_run:
+        planned = list(work.run(None, octets, progress))
+    else:
+        with database.reading() as connection:
+            planned = list(work.run(connection, octets, progress if dry_run else lambda _: None))
+    problem = "" if force else work.problem(database)
+    if dry_run or database is None:
+        if problem:
+            objection(problem)
         return planned
-    if not force:
-        for listeners, schemes in work.kinds:
-            check_offer(database, rules, listeners, schemes, now)
+    if problem:
+        raise AccountProblem(problem)
     work.begin()
     done: list[Line] = []
     numbered = enumerate(octets.split(b"\n"), 1)
@@ -129,7 +134,7 @@ class _Import:
     """One import.
 
     Attributes:
-        kinds: listeners and verifiers of what is taken, each combination once.
+        kinds: listeners and verifiers of what is taken, each combination once, and the first line that has it.
     """
 
     def __init__(self, keys: Keys, rules: Rules, format_: Format, now: float, iterations: int, domain: str) -> None:
@@ -139,11 +144,25 @@ class _Import:
         self._now = now
         self._domain = domain
         self._seen: dict[str, int] = {}
-        self.kinds: set[tuple[tuple[str, ...], frozenset[str]]] = set()
+        self.kinds: dict[tuple[tuple[str, ...], frozenset[str]], str] = {}
 
     def begin(self) -> None:
         """Begin with the first line."""
         self._seen.clear()
+
+    def problem(self, database: AccountsDatabase | None) -> str:
+        """Return which mechanisms it would withdraw, and by which line; empty if by none."""
+        culprits: dict[str, str] = {}
+        for (listeners, schemes), line in self.kinds.items():
+            for each in withdrawn_by(database, self._rules, listeners, schemes, self._now):
+                culprits.setdefault(each, line)
+        if not culprits:
+            return ""
+        named = ", ".join([f"{each} ({line})" for each, line in culprits.items()])
+        return (
+            f"what is imported would have no verifier for {named}, so that it could be offered to nobody there "
+            "any more until all have logged in once; --force imports it all the same"
+        )
 
     def run(self, connection: Connection | None, octets: bytes, progress: Callable[[int], None]) -> Iterator[Line]:
         """Say what would become of each line."""
@@ -211,7 +230,8 @@ class _Import:
         if HASH in held and found.likeness:
             held[HASH] = keep(held[HASH], found.likeness)
         if credential is not None:
-            self.kinds.add((tuple(values["listeners"]), frozenset(held)))
+            kind = tuple(values["listeners"]), frozenset(held)
+            self.kinds.setdefault(kind, f"{account.login} in line {found.number}")
         if writes and connection is not None:
             number = self._account(connection, row, account, salt, iterations)
             if credential is not None:
