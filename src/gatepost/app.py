@@ -301,9 +301,14 @@ class Worker:
             await closing
 
     async def _close_authority(self, authority: Authority) -> None:
-        """Close an authority once no session is left that may ask it."""
+        """Close an authority once no session is left that may ask it; who logs in by it until then must count today."""
+        judged = {session for session in self.sessions if session.identity is not None}
         try:
-            while any(session.service.authority is authority for session in self.sessions):
+            while old := {session for session in self.sessions if session.service.authority is authority}:
+                late = {session for session in old - judged if session.identity is not None}
+                if await end_revoked(late, self.authority):
+                    judged |= late
+                judged &= old
                 await self.clock.sleep(1.0)
         finally:
             authority.close()

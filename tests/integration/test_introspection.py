@@ -177,6 +177,21 @@ async def test_many_who_bring_one_token_at_once_cause_one_question(
         assert len(provider.questions) == 1
 
 
+async def test_who_connected_before_a_reload_and_logs_in_after_it_must_count_after_it(
+    start: Start, provider: IdentityProvider
+) -> None:
+    async with start(auth=AUTH, oauth={"issuers": [provider.settings()]}) as server:
+        client = await hello(server)
+        worker = server.worker
+        other = type(worker.config.oauth).model_validate({"issuers": [provider.settings(issuer=provider.issuer + "2")]})
+        await worker.reload(worker.config.model_copy(update={"oauth": other}), key_pairs(worker.config))
+        assert (await say_token(client, provider.jwt()))[0].startswith("235 ")
+        assert (await client.reply(PATIENCE)).startswith("421 4.7.0")
+        [told] = [each for each in server.events if isinstance(each, SessionRevoked)]
+        assert told.reason == "issuer of the token not trusted any more"
+        await client.close()
+
+
 async def test_after_a_reload_without_its_issuer_a_token_s_session_ends(
     start: Start, provider: IdentityProvider
 ) -> None:
