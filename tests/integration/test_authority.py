@@ -501,6 +501,11 @@ class Judge:
         ("nobody", "nobody", "unknown login"),
         ("gone@example.org", "gone@example.org", "account disabled: left us"),
         ("bad\u0007name", "bad\u0007name", "unknown login"),
+        ("tim@example.org", "Tim@Example.ORG", ""),
+        # Names that others have at the issuer, and that would become his only when they are prepared.
+        ("tim@example.org", "\uff54im@example.org", "token of another login"),
+        ("tim@example.org", "t\u00adim@example.org", "token of another login"),
+        ("", "t\u00adim@example.org", "unknown login"),
     ],
 )
 async def test_tokens_are_granted_or_refused_in_one_way(book: Book, login: str, token: str, reason: str) -> None:

@@ -32,7 +32,7 @@ from gatepost.model.identity import Identity, Secret
 from gatepost.model.peer import ClientCertificate, Peer
 from gatepost.observe.events import Event
 from gatepost.sasl.mechanism import Mechanism
-from gatepost.sasl.prepare import prepare_name
+from gatepost.sasl.prepare import prepare_name, prepare_stated_name
 from gatepost.sasl.steps import Candidate, Held, TokenProblem, TokenRefused
 from gatepost.state.keys import Keys
 
@@ -289,7 +289,7 @@ class LoginAttempt:
         claimed = self.authcid = _prepared(authcid) if authcid else ""
         if isinstance(subject, TokenInvalid):
             return self._refuse_token(subject.reason, subject)
-        login = _prepared(subject.name)
+        login = _prepared(subject.name, prepare_stated_name)
         account = self._note(await self._authority.look(login)).account if login else None
         # The name is compared after the look-up, and all answers are one: nobody learns who exists.
         if authcid and claimed != login:
@@ -382,9 +382,9 @@ class LoginAttempt:
         return TokenRefused(problem, judged.scope, judged.configuration)
 
 
-def _prepared(name: str) -> str:
+def _prepared(name: str, prepare: Callable[[str], str] = prepare_name) -> str:
     """Return *name* prepared; empty, which is nobody, if it is no name."""
     try:
-        return prepare_name(name)
+        return prepare(name)
     except Malformed:
         return ""

@@ -9,7 +9,7 @@ from gatepost.identity.store import CERTIFICATE, Account, Credential
 from gatepost.identity.stores.order import Found, StoresInOrder
 from gatepost.model.identity import Secret
 from gatepost.model.peer import ClientCertificate
-from gatepost.sasl.prepare import prepare_name
+from gatepost.sasl.prepare import prepare_stated_name
 
 __all__ = ["CERTIFICATE_CREDENTIAL", "Holder", "Naming", "credential_of", "find_holder", "is_certificate"]
 
@@ -111,6 +111,6 @@ def is_certificate(credential: Credential) -> bool:
 def _prepared(name: str) -> str:
     """Return *name* prepared; empty, which is nobody, if it is no name."""
     try:
-        return prepare_name(name)
+        return prepare_stated_name(name)
     except Malformed:
         return ""

@@ -25,6 +25,7 @@ __all__ = [
     "password_forms",
     "prepare_name",
     "prepare_password",
+    "prepare_stated_name",
     "saslprep",
 ]
 
@@ -98,6 +99,20 @@ def prepare_name(raw: str) -> str:
     if len(prepared) > NAME_LIMIT or len(prepared.encode()) > NAME_OCTETS_LIMIT:
         raise Malformed("name too long")
     return prepared
+
+
+def prepare_stated_name(raw: str) -> str:
+    """Prepare a name that somebody else states, such as who issued a token or a certificate.
+
+    What would become that name only by SASLprep (with letters of full width, or a soft hyphen) is another one to those
+    who state it, and may be anybody's.
+
+    Raises:
+        Malformed: as `prepare_name`, or so.
+    """
+    if saslprep(raw) != raw:
+        raise Malformed("name in an unusual form")
+    return prepare_name(raw)
 
 
 def prepare_password(raw: str) -> bytes:

@@ -90,6 +90,14 @@ async def test_one_that_is_a_credential_counts_as_that_whatever_it_says_of_itsel
         (certificate(ANN.login), "common-name", "", "", "certificate without common-name"),
         (certificate("", "\0", "a\0b", "x" * 300), "email", "", "", "certificate without email"),
         (certificate("nobody@example.org"), "email", "", "nobody@example.org", "unknown login"),
+        (certificate(names=("\uff41nn@example.org",)), "common-name", "", "", "certificate without common-name"),
+        (
+            certificate(names=("a\u00adnn@example.org",)),
+            "common-name",
+            ANN.login,
+            "",
+            "certificate without common-name",
+        ),
     ],
 )
 async def test_what_it_says_counts_where_it_should(

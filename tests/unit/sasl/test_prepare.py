@@ -15,6 +15,7 @@ from gatepost.sasl.prepare import (
     password_forms,
     prepare_name,
     prepare_password,
+    prepare_stated_name,
     saslprep,
 )
 
@@ -93,6 +94,19 @@ def test_what_unicode_3_2_did_not_know_passes_unchanged():
 )
 def test_names_are_normalized_and_lower_cased_as_a_whole(raw, prepared):
     assert prepare_name(raw) == prepared
+
+
+@pytest.mark.parametrize("raw", ["Tim@Example.ORG", "\u00dcnal", "name with space", "\u4f8b\u5b50"])
+def test_a_name_that_others_state_may_differ_in_case_only(raw):
+    assert prepare_stated_name(raw) == prepare_name(raw)
+
+
+@pytest.mark.parametrize(
+    "raw", ["\uff34im", "t\u00adim", "\u212aim", "u\u0308nal", "tim\u00a0", "t\u2060im", "\ufb01m", "", "a\0b"]
+)
+def test_a_name_that_others_state_and_only_looks_like_another_is_none(raw):
+    with pytest.raises(Malformed):
+        prepare_stated_name(raw)
 
 
 @pytest.mark.parametrize(
