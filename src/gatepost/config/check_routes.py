@@ -50,6 +50,7 @@ def check_routes(config: Config, findings: Findings) -> None:
         if idle is not None:
             text = f'holds "{idle[1]}" without effect, as "{idle[2]}" takes all that already; remove it'
             findings.wrong((*key, "match", idle[0]), text)
+        _match(route, (*key, "match"), findings)
         if isinstance(route, LmtpRoute):
             _lmtp(route, key, findings)
         elif isinstance(route, HostRoute):
@@ -61,6 +62,18 @@ def check_routes(config: Config, findings: Findings) -> None:
             findings.odd(key, f"throws away {which}: nobody gets it, and its sender is told that it was delivered")
     if all(route.match.is_narrow for route in config.route):
         findings.odd(("route",), "leaves mail over that no route takes; add one without match at the end")
+
+
+def _match(route: Route, key: Key, findings: Findings) -> None:
+    if route.match.size_over == 0:
+        findings.wrong((*key, "size_over"), "has no effect, as no message is empty; write a larger one, or remove it")
+    seen: set[str] = set()
+    for number, header in enumerate(route.match.headers):
+        name = header.name.lower()
+        if name in seen:
+            text = f'is "{header.name}" again, and a message must match both; put all values into one entry'
+            findings.wrong((*key, "headers", number, "name"), text)
+        seen.add(name)
 
 
 def _hides(earlier: Route, route: Route) -> bool:

@@ -14,13 +14,21 @@ if TYPE_CHECKING:
     from gatepost.config.check import Findings
     from gatepost.config.routes import HostRoute
 
-__all__ = ["SECRETS", "SenderLogin", "check_logins"]
+__all__ = ["SECRETS", "SenderLogin", "check_logins", "one_secret"]
 
 SECRETS = ("password", "password_file", "token", "token_file")
 """The keys of a route that hold what its own login is proven with: no other login may use them."""
 
 DERIVED = ("secret_access_key", "secret_access_key_file", "oauth")
 """Keys of a route of which the password or token of its own login is made."""
+
+
+def one_secret(value: object, info: ValidationInfo) -> object:
+    """Refuse a second one of `SECRETS` in a table."""
+    before = [name for name in SECRETS if info.data.get(name) is not None]
+    if value is not None and before:
+        raise wrong(f"stands beside {before[0]}; keep one of the two")
+    return value
 
 
 class SenderLogin(Table):
@@ -39,13 +47,7 @@ class SenderLogin(Table):
         default=None, description="File that holds an OAuth access token.", examples=["/etc/gatepost/example.org.token"]
     )
 
-    @field_validator("password_file", "token", "token_file")
-    @classmethod
-    def _one_secret(cls, value: object, info: ValidationInfo) -> object:
-        before = [name for name in SECRETS if info.data.get(name) is not None]
-        if value is not None and before:
-            raise wrong(f"stands beside {before[0]}; keep one of the two")
-        return value
+    _one_secret = field_validator(*SECRETS[1:])(one_secret)
 
     @property
     def name(self) -> str:

@@ -88,6 +88,8 @@ class Match(Table):
     @field_validator("size_up_to")
     @classmethod
     def _some_size(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value == 0:
+            raise wrong("takes no message, as none is empty; write a larger one")
         over = info.data.get("size_over")
         if value is not None and over is not None and value <= over:
             raise wrong("leaves no size above size_over; write a larger one")
@@ -129,7 +131,7 @@ def covers_domain(earlier: str, later: str) -> bool:
 def idle_element(match: Match) -> tuple[str, str, str] | None:
     """Return an element that takes nothing more than another of its list: the key, it, and that other; None if none.
 
-    A header field may stand there twice: two conditions are less than one.
+    A header field that stands there twice is no such element: two conditions take less than one.
     """
     for key in ("recipient_domains", "sender_domains"):
         found = _idle(getattr(match, key), covers_domain)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from gatepost.config.queue import Waits, no_storm, some_time
-from gatepost.config.route_login import SECRETS, SenderLogin
+from gatepost.config.route_login import SECRETS, SenderLogin, one_secret
 from gatepost.config.route_match import Match
 from gatepost.config.route_oauth import RouteOAuth
 from gatepost.config.route_provider import ProviderKeys
@@ -26,7 +26,6 @@ from gatepost.config.values import (
     Table,
     Whole,
     split_host,
-    wrong,
 )
 from gatepost.model.identity import Secret
 
@@ -144,13 +143,7 @@ class HostRoute(_Route):
     )
     idle: Duration = Field(default=timedelta(seconds=15), description="How long an unused connection is kept.")
 
-    @field_validator("password_file", "token", "token_file")
-    @classmethod
-    def _one_secret(cls, value: object, info: ValidationInfo) -> object:
-        before = [name for name in SECRETS if info.data.get(name) is not None]
-        if value is not None and before:
-            raise wrong(f"stands beside {before[0]}; keep one of the two")
-        return value
+    _one_secret = field_validator(*SECRETS[1:])(one_secret)
 
     @property
     def ways(self) -> tuple[tuple[Self, tuple[str, ...]], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,10 @@ from gatepost.control.verbs import route_states
 from gatepost.model.delivery import Cause, Deferred, RemoteReply
 from gatepost.model.envelope import MessageId
 from gatepost.queue.health import Health
+from gatepost.relay.failover import Failover
+from gatepost.relay.host_rest import HostRest
+from gatepost.relay.known_replies import KnownReplies
+from gatepost.relay.provided import Provided
 
 REFUSED = {
     "waiting": Deferred(RemoteReply.ours(451, "4.4.1", "Connection refused"), "mx", Cause.NEXT_HOP),
@@ -73,3 +78,19 @@ async def test_a_route_paused_by_hand_stays_so() -> None:
     world.health.pause(world.time)
     world.messages, world.time = 0, world.time + 1e6
     assert (await world.row())["state"] == "paused by hand"
+
+
+@pytest.mark.parametrize("has_preset", [False, True])
+async def test_hosts_that_rest_are_told_with_and_without_a_preset(has_preset: bool) -> None:
+    rests = [HostRest("a:25"), HostRest("b:25")]
+    rests[0].fail(REFUSED["waiting"].reply, 0.0, asyncio.get_running_loop().time())
+    hosts: list[Any] = [SimpleNamespace(), SimpleNamespace()]
+    transport: Any = Failover("out", hosts, rests)
+    if has_preset:
+        transport = Provided(transport, KnownReplies())
+    world = World()
+    world.worker.router.routes = [SimpleNamespace(name="out", transport=transport, pace=None)]
+    assert (await world.row())["hosts"] == [
+        {"host": "a:25", "rests": True, "seconds": 5, "reason": "451 4.4.1 Connection refused"},
+        {"host": "b:25", "rests": False, "seconds": 0, "reason": ""},
+    ]
