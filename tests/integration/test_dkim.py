@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,13 @@ import pytest
 from gatepost.message.headers import parse_header
 from gatepost.model.envelope import Envelope
 from gatepost.observe.emit import Emitter
-from gatepost.observe.events import BounceQueued, CredentialExpiring
+from gatepost.observe.events import (
+    BounceQueued,
+    CredentialExpiring,
+    MessageAccepted,
+    RecipientDelivered,
+    SignatureLost,
+)
 from gatepost.parts import key_pairs
 from gatepost.queue.owner import OwnerMail
 from gatepost.state.signing_keys import KEYS_FOLDER, StoredKey, change_keys, write_keys
@@ -168,26 +173,37 @@ async def test_a_next_hop_without_8bitmime_gets_signatures_of_what_it_gets(signi
         assert content.isascii()
         assert b"quoted-printable" in content
         assert verified(content) == [True, True]
+        assert not any(isinstance(each, SignatureLost) for each in server.events)
         fields = parse_header(content.partition(b"\r\n\r\n")[0] + b"\r\n\r\n").fields
         assert [each.name for each in fields].count(b"dkim-signature") == 3
         await client.close()
 
 
 async def test_one_whose_key_is_gone_when_it_is_converted_goes_without_and_that_is_told(
-    signing: Any, caplog: pytest.LogCaptureFixture
+    signing: Any,
 ) -> None:
     async with FakeNextHop(extensions=("PIPELINING",)) as hop, signing("example.org", hop=hop) as server:
         paused(server)
         client = await log_in(server)
         await send(client, b"".join(MESSAGES["8-bit"]))
         server.worker.signer.adapt({}, frozenset())
-        with caplog.at_level(logging.WARNING, "gatepost.relay"):
-            server.worker.pause_routes({})
-            await until(lambda: bool(hop.mails))
+        server.worker.pause_routes({})
+        await until(lambda: any(isinstance(each, RecipientDelivered) for each in server.events))
         assert b"DKIM-Signature" not in hop.mails[0].content
-        told = [each.getMessage() for each in caplog.records if each.name == "gatepost.relay"]
-        assert len(told) == 1
-        assert "goes out unsigned" in told[0]
+        [accepted] = [each for each in server.events if isinstance(each, MessageAccepted)]
+        assert accepted.dkim == "signed"
+        [lost] = [each for each in server.events if isinstance(each, SignatureLost)]
+        assert lost == SignatureLost(accepted.message, "next")
+        await client.close()
+
+
+@pytest.mark.parametrize(("domains", "why"), [((), "off"), (("elsewhere.example",), "no key")])
+async def test_it_is_told_why_a_message_is_not_signed(signing: Any, domains: tuple[str, ...], why: str) -> None:
+    async with signing(*domains) as server:
+        client = await log_in(server)
+        await send(client, HEAD + b"\r\nhello\r\n")
+        [accepted] = [each for each in server.events if isinstance(each, MessageAccepted)]
+        assert accepted.dkim == why
         await client.close()
 
 

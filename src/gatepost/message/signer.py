@@ -76,6 +76,13 @@ class Signer:
                 return found
         return ()
 
+    def why_not(self, authors: Iterable[Mailbox]) -> str:
+        """Say why nobody signs for *authors*: no key, or waiting, as a key of theirs takes over later."""
+        for author in authors:
+            if author.ascii_domain in self.keys:
+                return "waiting"
+        return "no key"
+
     def sign(self, section: bytes, body_hash: bytes, keys: Sequence[SigningKey]) -> bytes:
         """Return a header section with a signature by each of *keys*."""
         return sign(section, body_hash, keys, self._clock.now(), self._left_out)

@@ -11,7 +11,7 @@ Log lines, metrics and the audit trail are all made from them, so they cannot di
     ├── CommandRefused, SessionFailed
     ├── MessageAccepted, MessageRepeated, MessageRefused
     ├── RecipientDelivered, RecipientDiscarded, RecipientDeferred, RecipientFailed, MessageFinished
-    ├── BounceQueued, BounceDropped, NoticeQueued, OwnerWarned
+    ├── BounceQueued, BounceDropped, NoticeQueued, OwnerWarned, SignatureLost
     ├── RoutePaused, RouteResumed, HostRested, HostRestored
     ├── SpoolTroubled, MessageHeld, StateTroubled
     ├── StoreAmbiguous, StoreAway, StoreBack, StoreOutdated, IssuerAway, IssuerBack
@@ -65,6 +65,7 @@ from gatepost.observe.queue_events import (
     RouteChanged,
     RoutePaused,
     RouteResumed,
+    SignatureLost,
 )
 
 __all__ = [
@@ -114,6 +115,7 @@ __all__ = [
     "SessionFailed",
     "SessionOpened",
     "SessionRevoked",
+    "SignatureLost",
     "SpoolTroubled",
     "StateTroubled",
     "StoreAmbiguous",
@@ -299,6 +301,7 @@ class MessageAccepted(Event):
     size: int
     header_message_id: str
     seconds: float = 0.0  # since its last octets came
+    dkim: str = "off"  # signed; or why not: no key, waiting (its key takes over later), off (there is no key at all)
 
 
 @value(frozen=True, slots=True)

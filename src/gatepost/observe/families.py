@@ -36,6 +36,7 @@ from gatepost.observe.events import (
     SessionFailed,
     SessionOpened,
     SessionRevoked,
+    SignatureLost,
     SpoolTroubled,
     StateTroubled,
     StoreAmbiguous,
@@ -199,6 +200,14 @@ FAMILIES: Final[tuple[Family, ...]] = (
         {MessageRepeated: _nothing},
     ),
     Family(
+        "gatepost_session_dkim_total",
+        "counter",
+        "Accepted messages by what became of their DKIM signature.  result: signed; or why not: no_key (the domain of "
+        "From has none), waiting (its key takes over later), off (there is no key at all).",
+        ("result",),
+        {MessageAccepted: lambda event: (event.dkim.replace(" ", "_"),)},
+    ),
+    Family(
         "gatepost_session_message_bytes_total",
         "counter",
         "Octets of the accepted messages.",
@@ -296,6 +305,13 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "How often a route was paused because of its login, a certificate or TLS.",
         ("route",),
         {RoutePaused: lambda event: (event.route,)},
+    ),
+    Family(
+        "gatepost_queue_signatures_lost_total",
+        "counter",
+        "Attempts in which a signed message was converted to 7-bit and could not be signed anew.",
+        ("route",),
+        {SignatureLost: lambda event: (event.route,)},
     ),
     Family(
         "gatepost_relay_token_renewals_total",

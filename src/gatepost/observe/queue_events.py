@@ -26,6 +26,7 @@ __all__ = [
     "RouteChanged",
     "RoutePaused",
     "RouteResumed",
+    "SignatureLost",
 ]
 
 
@@ -140,6 +141,16 @@ class BounceDropped(Event):
     level: ClassVar[Level] = "warning"
     message: str
     reason: str
+
+
+@value(frozen=True, slots=True)
+class SignatureLost(Event):
+    """A message goes out unsigned: it was converted to 7-bit, and its domain has no DKIM key any more."""
+
+    name: ClassVar[str] = "signature lost"
+    level: ClassVar[Level] = "warning"
+    message: str
+    route: str
 
 
 @value(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Outcome:
         bounce: what its sender will be told; None if there is nothing to tell, or nobody to hear it.
         undrafted: why nobody is told of a failure; empty if nothing failed, or somebody is.
         notices: what stands in *bounce*, or has to do without one.
+        is_signature_lost: whether it went out without the signature of ours that it had.
         spool_trouble: why the spool could not be read; empty if it could.
         given: what the transport gave, before time was up for anybody; nothing if it gave no results.
     """
@@ -58,6 +59,7 @@ class Outcome:
     spool_trouble: str = ""
     given: tuple[Result, ...] = ()
     notices: Sequence[Notice] = ()
+    is_signature_lost: bool = False
 
 
 class Unreached:
@@ -129,6 +131,7 @@ class Attempt:
         given: tuple[Result, ...] = ()
         told: Sequence[Notice] = reminders
         bounce: Draft | None = None
+        sent: Content | None = None
         undrafted = spool_trouble = ""
         try:
             try:
@@ -163,7 +166,8 @@ class Attempt:
             if bounce is None:
                 # What cannot be written now could not be in a minute; a delay that an attempt shows is come back to.
                 undrafted, told = repr(error) if reminders or _has_failed(results) else "", reminders
-        return Outcome(results, bounce, undrafted, spool_trouble, given, told)
+        is_signature_lost = isinstance(sent, Signed) and sent.is_lost
+        return Outcome(results, bounce, undrafted, spool_trouble, given, told, is_signature_lost)
 
     async def remind(self, entry: Entry, late: Sequence[int], reply: RemoteReply, retry_until: float) -> Outcome:
         """Try nothing; tell of a delay, with *reply* as its reason."""
@@ -206,7 +210,7 @@ class Attempt:
         envelope = entry.envelope
         if not envelope.signatures or envelope.body is not Body.EIGHT_BIT:
             return content
-        return Signed(content, entry.id, envelope.signatures, self._signer)
+        return Signed(content, envelope.signatures, self._signer)
 
 
 def _never() -> bool:

@@ -17,6 +17,7 @@ from gatepost.observe.events import (
     RecipientDelivered,
     RecipientDiscarded,
     RecipientFailed,
+    SignatureLost,
 )
 from gatepost.queue.attempt import Outcome
 from gatepost.queue.grouping import Group
@@ -75,6 +76,8 @@ def facts(
             yield BounceQueued(name, receipt.id, sender)
         else:
             yield NoticeQueued(name, receipt.id, sender, next(each.value for each in Action if each in actions))
+    if outcome.is_signature_lost:
+        yield SignatureLost(name, route)
     if outcome.undrafted:
         yield BounceDropped(name, outcome.undrafted)
     if all(each.status is not Status.PENDING for each in entry.progress):

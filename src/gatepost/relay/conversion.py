@@ -6,18 +6,14 @@ What bears signatures of ours is signed anew then: they would not survive.  Sign
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 
 from gatepost.errors import Malformed
 from gatepost.message.convert import to_seven_bit
 from gatepost.message.signer import Signer
-from gatepost.model.envelope import MessageId
 from gatepost.relay.transport import Content
 
 __all__ = ["CONVERSION_LIMIT", "Converted", "Prefixed", "Signed", "convert", "end"]
-
-_log = logging.getLogger("gatepost.relay")
 
 CONVERSION_LIMIT = 32 * 1024 * 1024
 """Largest content that is converted, in octets: it lies in memory meanwhile."""
@@ -41,14 +37,16 @@ class Signed:
 
     Args:
         content: what is to be sent.
-        message_id: its name in the spool.
         signatures: how many there are, the first ones in its header.
         signer: signs it anew; None where nobody does any more.
+
+    Attributes:
+        is_lost: whether it was converted, and nobody signed it anew.
     """
 
-    def __init__(self, content: Content, message_id: MessageId, signatures: int, signer: Signer | None) -> None:
+    def __init__(self, content: Content, signatures: int, signer: Signer | None) -> None:
+        self.is_lost = False
         self._content = content
-        self._message_id = message_id
         self._signatures = signatures
         self._signer = signer
         self.size_bytes = content.size_bytes
@@ -66,12 +64,8 @@ class Signed:
         """
         converted = to_seven_bit(Signer.unsigned(whole, self._signatures))
         signed, count = (converted, 0) if self._signer is None else self._signer.sign_whole(converted)
-        if not count:
-            # RFC 6376 §6.1: a broken signature is worth no more than none, and looks like forgery.
-            _log.warning(
-                "a message goes out unsigned: it was converted to 7-bit, and its domain has no DKIM key any more",
-                extra={"queue_id": self._message_id},
-            )
+        # RFC 6376 §6.1: a broken signature is worth no more than none, and looks like forgery.
+        self.is_lost = not count
         return signed
 
 

@@ -87,9 +87,10 @@ async def _keep(
             recipient=recipients[0].mailbox if len(recipients) == 1 else None,
         ),
     )
-    prefix, signatures = prepared.prefix, 0
+    prefix, signatures, dkim = prepared.prefix, 0, "off"
     if reader.signing is not None:
         prefix, signatures = reader.signing.sign(prefix, examined)
+        dkim = "signed" if signatures else reader.signing.why_not(examined)
     # RFC 6531 §3.2: the next hop needs SMTPUTF8 only if an address or the header really is UTF-8.  Octets beyond ASCII
     # in the header of a client that did not ask for SMTPUTF8 are of the old kind, and go on as 8BITMIME, as they came.
     smtputf8 = transaction.smtputf8 and not (addresses_are_ascii and prepared.prefix.isascii())
@@ -133,6 +134,7 @@ async def _keep(
             size=envelope.size_bytes,
             header_message_id=prepared.message_id,
             seconds=session.loop.time() - session.received_at,
+            dkim=dkim,
         )
     )
     return receipt

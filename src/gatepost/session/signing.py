@@ -58,6 +58,10 @@ class Signing:
             keys = self._signer.choose(examined.from_addresses)
         return (self._signer.sign(section, self._body.digest(), keys), len(keys)) if keys else (section, 0)
 
+    def why_not(self, examined: Examined) -> str:
+        """Say why it gets no signature, in one word or two."""
+        return self._signer.why_not(examined.from_addresses)
+
 
 def signing_of(signer: Signer | None) -> Signing | None:
     """Return what signs the next message; None if nobody has a key."""

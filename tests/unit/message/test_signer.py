@@ -51,6 +51,17 @@ def test_the_first_author_whose_domain_has_a_key_that_signs_is_signed_for() -> N
     assert signer.choose(authors[:2]) == ()
 
 
+def test_it_says_why_nobody_signs() -> None:
+    signer = Signer(JumpingClock(), {"c.example": [key("a", None)], "xn--bcher-kva.example": [key("a", None)]})
+
+    def why_not(*domains: str) -> str:
+        return signer.why_not([parse_mailbox(f"tim@{each}") for each in domains])
+
+    assert why_not("example.net") == "no key"
+    assert why_not("example.net", "C.Example") == "waiting"
+    assert why_not("bücher.example") == "waiting"
+
+
 def test_a_domain_signs_for_none_below_it() -> None:
     assert make_signer().choose([parse_mailbox("tim@news.example.org")]) == ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,10 @@ def samples(board: Board, gauges: dict[Series, float] | None = None) -> dict[tup
         (events.SessionFailed("s", "p", "DATA", "451 no", "why"), "session_failures_total", (), 1),
         (ACCEPTED, "session_messages_total", ("accepted", "2xx"), 1),
         (ACCEPTED, "session_message_bytes_total", (), 1000),
+        (ACCEPTED, "session_dkim_total", ("off",), 1),
+        (replace(ACCEPTED, dkim="signed"), "session_dkim_total", ("signed",), 1),
+        (replace(ACCEPTED, dkim="no key"), "session_dkim_total", ("no_key",), 1),
+        (events.SignatureLost("m", "smart"), "queue_signatures_lost_total", ("smart",), 1),
         (ACCEPTED, "session_recipients_total", (), 2),
         (
             events.MessageRefused("s", "p", "tim", "c", "a@b.c", ("d@e.f",), 10, "552 5.3.4 big", "big"),
