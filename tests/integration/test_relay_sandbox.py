@@ -17,6 +17,7 @@ from gatepost.errors import Misuse, SpoolUnavailable
 from gatepost.model.delivery import Cause, Deferred, Delivered, Handover
 from gatepost.model.envelope import Body
 from gatepost.relay.sandbox import Sandbox, _Part
+from gatepost.relay.sandbox_order import SandboxOrder
 
 
 def files(folder: Path) -> list[str]:
@@ -77,6 +78,42 @@ async def test_only_the_newest_are_kept_across_a_restart(tmp_path: Path) -> None
     await sandbox.deliver(delivery(message_id="m4"))
     await sandbox.deliver(delivery(message_id="m5"))
     assert files(tmp_path) == [f"m{number}.{suffix}" for number in (3, 4, 5) for suffix in ("eml", "json")]
+
+
+async def test_the_newest_of_all_workers_are_kept(tmp_path: Path) -> None:
+    workers = [Sandbox("kept", tmp_path, keep=3) for _ in range(3)]
+    for number in range(12):
+        await workers[number % 2].deliver(delivery(message_id=f"m{number:02}"))
+    assert files(tmp_path) == [f"m{number:02}.{suffix}" for number in (9, 10, 11) for suffix in ("eml", "json")]
+    (tmp_path / "m10.eml").unlink()
+    (tmp_path / "m10.json").unlink()
+    await workers[2].deliver(delivery(message_id="m12"))
+    await workers[0].deliver(delivery(message_id="m13"))
+    assert files(tmp_path) == [f"m{number:02}.{suffix}" for number in (11, 12, 13) for suffix in ("eml", "json")]
+
+
+async def test_of_many_that_are_brought_at_once_no_more_stay(tmp_path: Path) -> None:
+    workers = [Sandbox("kept", tmp_path, keep=5) for _ in range(3)]
+    await asyncio.gather(*(workers[each % 3].deliver(delivery(message_id=f"m{each:02}")) for each in range(30)))
+    assert len(list(tmp_path.glob("*.eml"))) == len(list(tmp_path.glob("*.json"))) == 5
+    assert len(files(tmp_path)) == 10
+
+
+def test_a_large_folder_is_looked_at_now_and_then_and_still_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: [looks.append(path), real(path)][1])
+    workers = [SandboxOrder(tmp_path) for _ in range(2)]
+    for number in range(1500):
+        (tmp_path / f"m{number:04}.eml").touch()
+        for each in workers[number % 2].bring(f"m{number:04}", 500):
+            (tmp_path / f"{each}.eml").unlink(missing_ok=True)
+    assert len(looks) == 1500 // 5
+    left = sorted(each.stem for each in tmp_path.iterdir())
+    assert 500 <= len(left) <= 510
+    assert left[-500:] == [f"m{number:04}" for number in range(1000, 1500)]
 
 
 @pytest.mark.parametrize("name", ["../m1", "m/1", "", ".", "m1.eml", "m\0", "m" * 200])

@@ -222,7 +222,11 @@ class SandboxRoute(_Route):
     transport: Literal["sandbox"] = Field(description='Way of delivery: "sandbox" keeps mail in a folder.')
     path: Location = Field(description="Folder that keeps the mail.", examples=["/var/lib/gatepost/sandbox"])
     keep: Whole = Field(
-        default=1000, ge=1, le=1_000_000, description="How many messages stay there; the oldest go when more come."
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        description="How many messages stay there, of all workers together; the oldest go when more come (of more than "
+        "100, a hundredth for each worker may lie there besides).",
     )
 
 

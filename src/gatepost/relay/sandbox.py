@@ -14,7 +14,6 @@ import os
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import BinaryIO
 
 from gatepost.errors import Misuse, SpoolUnavailable
 from gatepost.model.delivery import Cause, Deferred, Delivered, Handover, RemoteReply, Result
+from gatepost.relay.sandbox_order import SandboxOrder, alone
 from gatepost.relay.transport import Delivery
 
 __all__ = ["Sandbox"]
@@ -35,7 +35,7 @@ class Sandbox:
     Args:
         name: name of the route it serves.
         path: the folder; it is made when the first message comes.
-        keep: how many messages stay; the oldest go when more come.
+        keep: how many messages stay, of all workers; the oldest go when more come.
         now: the time of day, in seconds since the epoch.
     """
 
@@ -44,7 +44,7 @@ class Sandbox:
         self._path = path
         self._keep = keep
         self._now = now
-        self._kept: deque[str] | None = None  # ids, the oldest first; None until the folder was looked at
+        self._order = SandboxOrder(path)
         self._lock = threading.Lock()
 
     async def deliver(self, delivery: Delivery) -> Sequence[Result]:
@@ -105,24 +105,19 @@ class Sandbox:
         """Give both files their names, durably, and let the oldest messages go."""
         message_id = delivery.message_id
         with self._lock:
-            if self._kept is None:
-                found = sorted(self._path.glob("*.eml"), key=lambda each: each.stat().st_mtime)
-                self._kept = deque(each.stem for each in found)
             envelope_part = self._path / f"{message_id}.json.part"
             self._write(envelope_part, self._envelope(delivery))
-            envelope_part.rename(self._path / f"{message_id}.json")
-            part.rename(self._path / f"{message_id}.eml")
-            folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+            folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
+                with alone(folder):
+                    envelope_part.rename(self._path / f"{message_id}.json")
+                    part.rename(self._path / f"{message_id}.eml")
+                    for oldest in self._order.bring(message_id, self._keep):
+                        for suffix in ("eml", "json"):
+                            (self._path / f"{oldest}.{suffix}").unlink(missing_ok=True)
                 os.fsync(folder)
             finally:
                 os.close(folder)
-            if message_id not in self._kept:
-                self._kept.append(message_id)
-            while len(self._kept) > self._keep:
-                oldest = self._kept.popleft()
-                for suffix in ("eml", "json"):
-                    (self._path / f"{oldest}.{suffix}").unlink(missing_ok=True)
 
     def _envelope(self, delivery: Delivery) -> bytes:
         """Return the envelope as JSON; recipients of an earlier delivery of the same message stay in it."""
