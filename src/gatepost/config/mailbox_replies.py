@@ -137,7 +137,7 @@ MICROSOFT = (
     KnownReply(
         (432, 421, 451),
         "",
-        ("concurrent connections limit",),
+        ("concurrent connections limit", "concurrent connection limit", "sender thread limit"),
         _PACE,
         "more than three connections at once of this mailbox; something else sends with it, too",
     ),
@@ -152,6 +152,13 @@ MICROSOFT = (
         ("submissionquotaexceeded", "submission quota exceeded", "daily limit for message recipients"),
         _ROUTE,
         "this mailbox has sent to as many recipients as it may in a day; goes on by itself within 24 hours",
+    ),
+    KnownReply(
+        (550, 552, 554),
+        "",
+        ("submission.exception:quotaexceeded", "mapiexceptionshutoffquotaexceeded"),
+        _ROUTE,
+        "the mailbox that sends is full, and what it sends is kept there, too: make room in its Sent Items",
     ),
     KnownReply(
         (550, 554),

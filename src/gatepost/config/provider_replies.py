@@ -91,9 +91,9 @@ SENDGRID = (
         "SendGrid refuses the login: it is the word apikey, and the password a key that may send mail",
     ),
     KnownReply(
-        (550, 554),
+        (403, 550, 554),
         "",
-        ("verified sender identity",),
+        ("verified sender identity", "not authorized to send from that email address"),
         _MESSAGE,
         "From is no verified sender: verify it, or its domain, under Sender Authentication",
     ),
@@ -180,6 +180,13 @@ POSTMARK = (
 
 MAILTRAP = (
     KnownReply(
+        (535, 421, 450, 451, 550),
+        "",
+        ("too many connections",),
+        _PACE,
+        "Mailtrap takes ten connections of an account at once, from everywhere: something else sends with it, too",
+    ),
+    KnownReply(
         (421, 450, 451, 452, 550, 554),
         "",
         ("too many emails per second",),
@@ -189,7 +196,7 @@ MAILTRAP = (
     KnownReply(
         (450, 535, 550, 554),
         "",
-        ("email limit is reached", "limit is reached", "upgrade your plan"),
+        ("limit is reached", "limit reached", "upgrade your plan"),
         _ROUTE,
         "the plan's mail is used up: see Billing at Mailtrap",
     ),
