@@ -59,7 +59,7 @@ ROUTE = [
     ("mailtrap-sandbox", "535 5.7.0 Monthly messages limit reached", "Billing"),
     (
         "microsoft365",
-        "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException.MapiExceptionShutoffQuotaExceeded",
+        "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException.MapiExceptionQuotaExceeded",
         "Sent Items",
     ),
     ("postmark", "535 5.7.8 Unable to authenticate", "API token"),
