@@ -149,6 +149,42 @@ def test_a_login_that_is_no_address_is_told_that_it_may_not_write(desk: Desk) ->
     assert desk.rows("account", "show", "printer")["senders"] == []
 
 
+def test_an_account_is_changed_and_what_is_not_named_stays(desk: Desk) -> None:
+    desk.run("account", "add", _LOGIN, "--max-recipients", "7", "--contact", "boss@example.org")
+    before = desk.rows("account", "show", _LOGIN)
+    assert desk.run("account", "change", "TIM@example.org", "--sender", "*@example.net", "--null-sender").stdout == (
+        f"{_LOGIN}\n"
+    )
+    after = desk.rows("account", "show", _LOGIN)
+    assert after == before | {"senders": ["*@example.net"], "null_sender": True}
+    desk.run(
+        "account", "change", _LOGIN, "--no-null-sender", "--max-message-bytes", "70000", "--lift", "max-recipients"
+    )
+    last = desk.rows("account", "show", _LOGIN)
+    assert last == after | {"null_sender": False, "max_message_bytes": 70000, "max_recipients": None}
+    desk.run("account", "change", _LOGIN, "--lift", "senders", "--lift", "null-sender", "--lift", "max-message-bytes")
+    assert desk.rows("account", "show", _LOGIN) == before | {"max_recipients": None}
+
+
+def test_a_change_that_cannot_be_is_told_and_changes_nothing(staffed: Desk) -> None:
+    before = staffed.rows("account", "list")
+    assert "gatepost account list" in staffed.run("account", "change", "nobody", "--lift", "senders", code=1).stderr
+    said = staffed.run("account", "change", _LOGIN, "--sender", "nonsense", "--null-sender", code=1).stderr
+    assert said == "nonsense: cannot be a sender: 'nonsense' is no address; write name@domain, *@domain or *\n"
+    for words in ((), ("--lift", "senders", "--sender", "*"), ("--lift", "contact"), ("--max-recipients", "0")):
+        staffed.run("account", "change", _LOGIN, *words, code=2)
+    assert staffed.rows("account", "list") == before
+
+
+def test_a_login_that_is_no_address_gets_its_senders_later(desk: Desk) -> None:
+    said = desk.run("account", "add", "printer").stderr
+    assert "gatepost account change printer --sender" in said
+    desk.run("account", "change", "printer", "--sender", "scans@example.org")
+    assert desk.rows("account", "show", "printer")["senders"] == ["scans@example.org"]
+    assert "--sender" in desk.run("account", "change", "printer", "--lift", "senders").stderr
+    assert desk.rows("account", "show", "printer")["senders"] == []
+
+
 @pytest.mark.parametrize(
     "words",
     [

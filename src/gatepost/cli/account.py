@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.cli.account_change import change
 from gatepost.cli.account_import import import_
 from gatepost.cli.group import Group
 from gatepost.cli.lockout import failures, unlock
@@ -41,7 +42,7 @@ def account() -> None:
     """Say who may log in, and as whom they may write."""
 
 
-for _verb in (import_, failures, unlock):
+for _verb in (change, import_, failures, unlock):
     account.add_command(_verb)
 
 
@@ -81,7 +82,9 @@ def add(
     )
     click.echo(added.login)
     if not added.senders:
-        remark(f"{added.login} is no address, so it may not write as anybody; add it anew with --sender")
+        remark(
+            f"It is no address, so it may write as nobody until: gatepost account change {added.login} --sender PATTERN"
+        )
     remark(f"It has no credential yet; make one: gatepost credential add {added.login}")
 
 

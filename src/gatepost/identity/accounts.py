@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "AccountProblem",
     "AccountRow",
     "add_account",
+    "change_account",
     "list_accounts",
     "pattern_texts",
     "prepared_login",
@@ -79,9 +80,7 @@ def add_account(
         AccountProblem: the login or a sender cannot be used, or the account is there already.
     """
     name = prepared_login(login)
-    allowed = sender_texts(senders)
-    if not senders and "@" in name:
-        allowed = sender_texts([name])
+    allowed = sender_texts(senders or _own_senders(name))
     with database.writing() as connection:
         if _find(connection, name) is not None:
             raise AccountProblem(f"{name}: there is such an account already; see `gatepost account show {name}`")
@@ -151,6 +150,30 @@ def set_contact(database: AccountsDatabase, login: str, contact: str) -> Account
         return _need(connection, name)
 
 
+def change_account(
+    database: AccountsDatabase, login: str, given: Mapping[str, Any], lifted: Collection[str] = ()
+) -> AccountRow:
+    """Change what an account may do; return the account.
+
+    Args:
+        database: where it is.
+        login: whose it is.
+        given: senders, max_message_bytes, max_recipients and null_sender, where they are to be others.
+        lifted: which of these are to be as if they had never been given.
+
+    Raises:
+        AccountProblem: there is no such account, or a sender cannot be used.
+    """
+    name = prepared_login(login)
+    values: dict[str, Any] = dict.fromkeys(lifted) | dict(given)
+    if "senders" in values:
+        values["senders"] = json.dumps(sender_texts(values["senders"] or _own_senders(name)))
+    with database.writing() as connection:
+        _need(connection, name)
+        connection.execute(update(accounts).where(accounts.c.login == name).values(**values))
+        return _need(connection, name)
+
+
 def remove_account(database: AccountsDatabase, login: str) -> AccountRow:
     """Remove an account with its credentials; return what it was.  Raises `AccountProblem` if there is none."""
     name = prepared_login(login)
@@ -173,6 +196,11 @@ def sender_texts(senders: Sequence[str]) -> list[str]:
     return pattern_texts(senders, "sender")
 
 
+def _own_senders(name: str) -> list[str]:
+    """Return whom a login may write as where nothing is said: itself, if it is an address."""
+    return [name] if "@" in name else []
+
+
 def pattern_texts(patterns: Sequence[str], what: str) -> list[str]:
     """Return patterns of addresses as they are stored.  Raises `AccountProblem` if one is none."""
     texts = []
@@ -180,9 +208,8 @@ def pattern_texts(patterns: Sequence[str], what: str) -> list[str]:
         try:
             texts.append(str(parse_sender_pattern(each)))
         except Malformed as error:
-            raise AccountProblem(
-                f"{each}: cannot be a {what}: {error}; write name@domain, *@domain or *",
-            ) from None
+            reason = str(error).partition("; ")[0]
+            raise AccountProblem(f"{each}: cannot be a {what}: {reason}; write name@domain, *@domain or *") from None
     return list(dict.fromkeys(texts))
 
 

@@ -56,7 +56,9 @@ def test_every_verb_but_those_that_print_a_name_or_a_file_has_json() -> None:
         for words, command in leaves(gatepost, ()).items()
         if not any("--json" in parameter.opts for parameter in command.params)
     }
-    a_name = {("account", each) for each in ("add", "contact", "disable", "enable", "remove", "suspend", "unlock")}
+    a_name = {
+        ("account", each) for each in ("add", "change", "contact", "disable", "enable", "remove", "suspend", "unlock")
+    }
     no_rows = {("serve",), ("demo",), ("oauth", "login"), ("config", "sample"), ("config", "schema")}
     assert without == a_name | no_rows | {("credential", "revoke")}
 
