@@ -93,6 +93,27 @@ def test_no_secret_is_shown(config: Path) -> None:
         assert "nobody must see" not in text + trouble
 
 
+def test_a_route_that_has_no_access_token_says_so(config: Path) -> None:
+    with config.open("a") as file:
+        file.write("""
+[[route]]
+name = "m365"
+transport = "smarthost"
+provider = "microsoft365"
+login = "shop@example.org"
+match = { recipient_domains = ["example.com"] }
+[route.oauth]
+provider = "microsoft"
+tenant = "example.onmicrosoft.com"
+client_id = "client-1"
+""")
+    code, shown = told(config, "--rcpt", "ann@example.com")
+    assert code == 0
+    assert shown["recipients"][0]["route"] == "m365"
+    assert shown["recipients"][0]["token"].endswith("run: gatepost oauth login m365")
+    assert "token" not in told(config, "--rcpt", "ann@mx.example.net")[1]["recipients"][0]
+
+
 def test_a_recipient_without_a_route_is_told(config: Path) -> None:
     code, found = told(config, "--rcpt", "ann@example.com", "--rcpt", "ann@x.example.net")
     assert code == 1

@@ -167,7 +167,24 @@ def _ways(config: Config, router: Router, envelope: Envelope) -> list[dict[str, 
     from gatepost.cli.explain_way import ways
     from gatepost.state.paused_routes import read_paused
 
-    return ways(config, router, envelope, read_paused(config.state_dir))
+    rows = ways(config, router, envelope, read_paused(config.state_dir))
+    tokens = _tokens(config, {str(row["route"]) for row in rows})
+    for row in rows:
+        if row["route"] in tokens:
+            row["token"] = tokens[row["route"]]
+    return rows
+
+
+def _tokens(config: Config, names: set[str]) -> dict[str, str]:
+    """Return how the access tokens of these routes are, of those that have some: without one no mail goes there."""
+    from gatepost.cli.oauth import token_rows
+    from gatepost.config.routes import HostRoute
+
+    if not any(each.name in names and isinstance(each, HostRoute) and each.oauth for each in config.route):
+        return {}
+    return {
+        row["route"]: row["state"] if row["good"] else f"{row['state']}: {row['reason']}" for row in token_rows(config)
+    }
 
 
 def _print(told: dict[str, Any], as_json: bool) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote_plus, urlsplit
 
 from gatepost.model.identity import Secret
+from gatepost.model.system_words import system_words
 
 if TYPE_CHECKING:
     import httpx2
@@ -107,7 +108,7 @@ class IssuerHttp:
                         raise ValueError(f"larger than {_SIZE_LIMIT} octets")
                 return bytes(octets)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise OSError(f"{type(error).__name__}: {error}"[:200]) from None
+            raise OSError(system_words(error)[:200]) from None
 
 
 def is_safe(url: object, *, plain: bool) -> bool:

@@ -20,7 +20,8 @@ __all__ = ["EventLog", "LineWriter", "LogFormat", "open_log"]
 LogFormat = Literal["json", "text"]
 
 _RANK: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
-_TIMES: Final = frozenset({"due", "until"})  # fields of events that are seconds since the epoch
+# Fields of events that are seconds since the epoch; 0 is never.
+_TIMES: Final = frozenset({"due", "expires", "last_used", "until"})
 _SHOWN_AS_THEY_ARE: Final = frozenset({"str", "int", "bool", "tuple[str, ...]"})
 
 
@@ -80,7 +81,7 @@ class EventLog:
             rest: dict[str, Any] = dict(zip(shape.names, shape.values(event), strict=False))
             for name in shape.others:
                 value = rest[name]
-                rest[name] = instant(value) if name in _TIMES else showable(value)
+                rest[name] = showable(value) if name not in _TIMES else instant(value) if value else ""
             self._write(self._line(self._stamp(), kind.level, kind.name, rest))
 
     def _learn(self, kind: type[Event]) -> _Shape | None:

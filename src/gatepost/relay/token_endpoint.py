@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from gatepost.model.system_words import system_words
 from gatepost.relay.oauth_client import OAuthClient
 from gatepost.relay.token_answer import Answer
 
@@ -76,7 +77,7 @@ class TokenEndpoint:
                         raise OSError(f"an answer of more than {_SIZE_LIMIT} octets")
                 return response.status_code, bytes(octets), _seconds(response.headers.get("retry-after", ""))
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise OSError(f"{type(error).__name__}: {error}"[:200]) from None
+            raise OSError(system_words(error)[:200]) from None
 
 
 def _seconds(text: str) -> float:

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from gatepost.model.identity import Secret
 from gatepost.observe import events
+from gatepost.observe.credential_events import CredentialExpiring
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import Event, LoginFailed, LoginSucceeded, RecipientDeferred, RoutePaused, SessionOpened
 from gatepost.observe.log import EventLog, LogFormat, open_log
+from gatepost.observe.oauth_events import ClientSecretEnds
 from gatepost.observe.writer import LogWriter
 
 NOW = 1_800_000_000.1239
@@ -93,6 +95,11 @@ def test_quiet_events_are_left_out() -> None:
 def test_instants_print_as_times_and_floats_are_short() -> None:
     (line,) = logged(RecipientDeferred("m", "r", "sm", "mx", "450 no", 1, 1_800_000_060.0, "message"))
     assert json.loads(line)["due"] == "2027-01-15T08:01:00.000Z"
+    (line,) = logged(ClientSecretEnds("m365", 1_800_000_000.0))
+    assert json.loads(line)["expires"] == "2027-01-15T08:00:00.000Z"
+    ending = CredentialExpiring("tim", "c1", "laptop", "", 1_800_000_000.0, "", 0.0, "", "", "")
+    (line,) = logged(ending)
+    assert (json.loads(line)["expires"], json.loads(line)["last_used"]) == ("2027-01-15T08:00:00.000Z", "")
     (line,) = logged(events.MessageFinished("m", 0.123456))
     assert json.loads(line)["seconds"] == 0.123
 

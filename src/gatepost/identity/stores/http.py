@@ -21,6 +21,7 @@ from gatepost.identity.stores.remote import RemoteStore
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret
 from gatepost.model.peer import Peer
+from gatepost.model.system_words import system_words
 from gatepost.state.keys import Keys
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class HttpStore(RemoteStore):
                         raise ValueError(f"answered with more than {_ANSWER_LIMIT} octets")
                 return octets
         except httpx2.HTTPError as error:
-            raise OSError(f"{type(error).__name__}: {error}"[:200]) from None
+            raise OSError(system_words(error)[:200]) from None
 
 
 _closing: set[asyncio.Task[None]] = set()
