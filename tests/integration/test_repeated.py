@@ -107,6 +107,26 @@ async def test_a_client_that_says_a_word_after_the_250_means_another_message(sta
         assert accepted(server) == 2
 
 
+async def test_a_client_that_has_heard_at_last_means_another_message_the_next_time(start):
+    async with start(**ON) as server:
+        await send_unheard(server)
+        await send_unheard(server)
+        ids = []
+        for _ in range(2):
+            client = await log_in(server)
+            await begin(client)
+            await send(client)
+            ids.append(await id_of_reply(client))
+            client.writer.write(b"QUIT\r\n")
+            await client.reply()
+            await client.close()
+            await until(lambda: not server.worker.sessions)
+        assert ids[0] == told(server, MessageAccepted)[0].message
+        assert ids[1] == told(server, MessageAccepted)[1].message
+        assert len(set(ids)) == 2
+        assert len(told(server, MessageRepeated)) == 2
+
+
 @pytest.mark.parametrize("by_chunks", [False, True], ids=["DATA", "BDAT"])
 async def test_a_client_that_said_quit_in_one_go_with_the_message_means_another_one(start, by_chunks):
     async with start(**ON) as server:
@@ -220,6 +240,12 @@ async def test_all_workers_know_it_for_its_time(tmp_path):
     clock.time += 1
     assert there.find(mark) is None
     here.note(bytes(16), MessageId("m2"))
+    there.note(mark, MessageId("m3"))
+    await there._database.write(lambda _: None)
+    assert here.find(mark) == "m3"
+    here.forget(mark)
+    await here._database.write(lambda _: None)
+    assert there.find(mark) is None
     assert await here._database.write(
         lambda connection: connection.execute("SELECT message FROM unheard").fetchall()
     ) == [("m2",)]

@@ -61,6 +61,8 @@ def answer_repeated(session: Conversation, transaction: Transaction, reader: Dat
             message=known,
         )
     )
+    # It hears of it now, or is noted once more when the session ends: who has heard, and sends again, means another.
+    service.unheard.forget(fingerprint)
     session.reply(Reply.queued(Receipt(known, reader.size)))
     note_unheard(session, fingerprint, known)
     return True

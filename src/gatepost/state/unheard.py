@@ -25,6 +25,7 @@ _NOTE: Final = """
     INSERT INTO unheard (fingerprint, message, until) VALUES (?, ?, ?)
     ON CONFLICT (fingerprint) DO UPDATE SET message = excluded.message, until = excluded.until"""
 _FORGET: Final = "DELETE FROM unheard WHERE until <= ?"
+_HEARD: Final = "DELETE FROM unheard WHERE fingerprint = ?"
 
 
 class Fingerprint:
@@ -82,6 +83,10 @@ class Unheard:
             for (message,) in self._database.read(_FIND, (fingerprint, self._clock.now())):
                 return MessageId(message)
         return None
+
+    def forget(self, fingerprint: bytes) -> None:
+        """Take it that a client has heard of its message: the next one like it is another."""
+        self._database.submit(lambda connection: connection.execute(_HEARD, (fingerprint,)))
 
     def note(self, fingerprint: bytes, message: MessageId) -> None:
         """Remember a message whose client cannot know that it was kept."""
