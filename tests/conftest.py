@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.constants
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 
@@ -20,6 +22,16 @@ from servers import Authority
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("same")
+
+# The loops' debug mode notes where each callback came from: one place is enough to find it, and ten take half the time
+# of a test.
+asyncio.constants.DEBUG_STACK_DEPTH = 1
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of the garbage collector's way: thousands of tests stay to the end anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

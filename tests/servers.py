@@ -127,6 +127,8 @@ class Gatepost:
     environment: dict[str, str] = field(default_factory=dict)
     top: str = "workers = 1"
     process: subprocess.Popen[bytes] | None = None
+    # What was read of the log, and its lines: who waits asks for them fifty times a second.
+    _read: tuple[bytes, list[dict[str, Any]]] = field(default=(b"", []), init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -237,8 +239,14 @@ key = "{self.authority.key}"
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the log so far, one dictionary per line; a line that is still being written is left out."""
-        text = self.log.read_text(encoding="utf-8") if self.log.exists() else ""
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        octets = self.log.read_bytes() if self.log.exists() else b""
+        read, lines = self._read
+        if not octets.startswith(read):  # it is another file by now
+            read, lines = b"", []
+        whole = octets[: octets.rfind(b"\n") + 1]
+        lines = lines + [json.loads(line) for line in whole[len(read) :].split(b"\n")[:-1]]
+        self._read = whole, lines
+        return list(lines)
 
     def output(self) -> str:
         """Return everything it wrote, for a failing test."""
@@ -333,6 +341,7 @@ class Postfix:
         (self.port,) = free_ports(1)
         self.etc = folder / "etc"
         self.mail = folder / "mail"
+        self._mails: dict[str, bytes] = {}
 
     @staticmethod
     def missing() -> str:
@@ -403,9 +412,13 @@ class Postfix:
         """Return what came for *recipient*, with CRLF as it came; Postfix keeps lines without CR."""
         mark = f"Delivered-To: {recipient}\n".encode()
         found = []
-        for path in sorted((self.mail / "all" / "new").glob("*")):
-            octets = path.read_bytes()
-            if mark in octets.partition(b"Received:")[0]:
+        folder = self.mail / "all" / "new"
+        for name in sorted(os.listdir(folder)) if folder.exists() else ():
+            # What lies there is whole, and stays as it is.
+            octets = self._mails.get(name)
+            if octets is None:
+                octets = self._mails[name] = (folder / name).read_bytes()
+            if octets.find(mark, 0, octets.find(b"Received:")) >= 0:
                 found.append(octets.replace(b"\n", b"\r\n"))
         return found
 
