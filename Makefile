@@ -5,7 +5,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
-AT_ONCE := -n 3 --dist loadfile
+AT_ONCE := -n 4 --dist loadfile --no-loadscope-reorder
 LOAD := $(addprefix tests/bench/build/,smtpload smtpsink slowsync.so)
 
 .DEFAULT_GOAL := help
