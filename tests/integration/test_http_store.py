@@ -319,6 +319,33 @@ async def test_in_a_running_server_it_stands_behind_the_database_goes_away_and_c
         assert not server.troubles
 
 
+async def test_to_clients_a_malformed_answer_is_a_454_and_to_operators_an_event(
+    start: Start, service: LoginService
+) -> None:
+    password = ANNS.reveal().decode()
+    store = {"type": "http", "url": f"http://127.0.0.1:{service.port}/", "cache_time": "1s"}
+    async with start(store=[store]) as server:
+
+        def told() -> list[type]:
+            return [type(each) for each in server.events if isinstance(each, StoreAway | StoreBack)]
+
+        client = await hello(server)
+        token = base64.b64encode(f"\0{ANN}\0{password}".encode()).decode()
+        assert (await client.say(f"AUTH PLAIN {token}")).startswith("235")
+        for number, raw in enumerate((b"<html>No</html>", b'{"account": null}'), 1):
+            service.raw = raw
+            for login, text in ((ANN, "wrong"), ("nobody@example.org", password)):
+                assert (await plain(server, login, text)).startswith("454 4.7.0 "), raw
+            assert told() == [StoreAway, StoreBack] * (number - 1) + [StoreAway]
+            service.raw = None
+            await until(lambda number=number: told() == [StoreAway, StoreBack] * number)  # type: ignore[misc]
+            assert (await plain(server, ANN, "wrong")).startswith("535 5.7.8 "), raw
+        # Who was logged in was asked about meanwhile, and is nobody's to send away.
+        assert (await client.say("NOOP")).startswith("250")
+        await client.close()
+        assert not server.troubles
+
+
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
