@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-import json
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any, Final
 from gatepost.errors import StoreUnavailable
 from gatepost.identity.issuer import Issuer, judge, seconds
 from gatepost.identity.issuer_http import IssuerHttp
+from gatepost.identity.strict_json import parse_json
 from gatepost.identity.tokens import TokenInvalid, TokenSubject
 from gatepost.model.clock import Clock
 from gatepost.model.identity import Secret, Standing
@@ -221,11 +221,9 @@ class Introspection:
 
 def _parse(octets: bytes) -> Mapping[str, Any]:
     try:
-        claims = json.loads(octets)
-    except RecursionError:
-        raise ValueError("its answer is nested too deeply") from None
-    except ValueError:
-        raise ValueError("its answer is no JSON") from None
+        claims = parse_json(octets)
+    except ValueError as error:
+        raise ValueError(f"its answer {error}") from None
     # RFC 7662 §2.2: "active" is there, and true or false; anything else is no answer.
     if not isinstance(claims, dict) or not isinstance(claims.get("active"), bool):
         raise ValueError('its answer does not say whether the token is "active"')

@@ -210,6 +210,16 @@ async def test_one_who_leaves_does_not_take_the_answer_of_others_along() -> None
     assert len(provider.asked) == 1
 
 
+async def test_an_answer_that_says_two_things_is_none() -> None:
+    provider = Provider()
+    facts = json.dumps({"sub": "tim@example.org", "aud": AUDIENCE})[1:]
+    provider.raw = f'{{"active": false, "active": true, {facts}'.encode()
+    with pytest.raises(StoreUnavailable, match="key twice"):
+        await provider.verify()
+    provider.raw = f'{{"active": true, {facts}'.encode()
+    assert await provider.verify() == _GOOD
+
+
 @pytest.mark.rfc("7662 §2.2")
 @given(
     st.one_of(

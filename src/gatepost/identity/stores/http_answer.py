@@ -11,12 +11,12 @@ for nobody knows which of the two is meant.
 from __future__ import annotations
 
 import ipaddress
-import json
 import math
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from gatepost.identity.store import Account, Checked, Credential
+from gatepost.identity.strict_json import parse_json
 from gatepost.model.identity import SenderPattern, parse_sender_pattern
 
 __all__ = ["PASSWORD", "parse_answer"]
@@ -45,16 +45,7 @@ def parse_answer(octets: bytes, nobody: Account, *, has_password: bool) -> Check
     Raises:
         ValueError: it is no such answer; the text says what of it is wrong.
     """
-    try:
-        # RFC 8259 §8.1: JSON is UTF-8, and nothing else.
-        document = json.loads(octets.decode(), object_pairs_hook=_object)
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    except _Twice:
-        raise ValueError("has a key twice") from None
-    except ValueError:
-        raise ValueError("is no JSON") from None
-    facts = _Facts(document, "the answer")
+    facts = _Facts(parse_json(octets), "the answer")
     described = facts.take("account", lambda value: value)
     opened = facts.take("opened", _text) if has_password or "opened" in facts else None
     facts.end()
@@ -67,17 +58,6 @@ def parse_answer(octets: bytes, nobody: Account, *, has_password: bool) -> Check
     if opened is not None and credential is None:
         raise ValueError("opened names no credential of the account")
     return Checked(account, credential)
-
-
-class _Twice(ValueError):
-    """A key stands twice."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise _Twice
-    return made
 
 
 class _Facts:
