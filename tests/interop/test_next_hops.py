@@ -116,6 +116,10 @@ def test_a_wrong_secret_pauses_the_route_and_the_right_one_sends_the_mail(here: 
     here.mend()
     here.gatepost.run("reload")
     wait_for("the new configuration", lambda: here.lines("config reloaded"))
-    here.gatepost.run("queue", "retry", "--from", LOCKED)
+    try:
+        here.gatepost.run("queue", "retry", "--from", LOCKED)
+    except RuntimeError as error:
+        # The reload lets it go at once: by now nothing may be left to retry.
+        assert "retried: 0" in str(error), error
     for name, hop in hops.items():
         here.arrives(hop, sent[name], f"bob@{hop.domain}")
