@@ -155,7 +155,9 @@ class Pool:
                 for connection in list(self._parting):
                     await connection.wire.closed()
         except TimeoutError:
-            for connection in self._parting:
+            pass
+        finally:  # also where nobody waits any more
+            for connection in list(self._parting):
                 connection.wire.abort()
 
     # Opening.

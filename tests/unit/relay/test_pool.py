@@ -358,3 +358,20 @@ async def test_closing_lets_go_of_what_is_idle(opener: Opener) -> None:
     pool.release(connection)
     await pool.close()
     assert connection.wire.is_gone
+
+
+async def test_closing_that_is_cut_short_leaves_no_connection_open(opener: Opener) -> None:
+    pool = Pool(opener)
+    connection = await pool.acquire()
+    pool.release(connection)
+    wire = connection.wire
+    connection.quit = lambda: None  # type: ignore[method-assign]  # no answer to QUIT
+    never = asyncio.Event()
+    wire.closed = never.wait  # type: ignore[assignment,method-assign]
+    closing = asyncio.create_task(pool.close(3600))
+    await settle()
+    assert not wire.is_gone
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert wire.is_gone
