@@ -40,13 +40,14 @@ class Health:
 
     Attributes:
         until: when a closed route may be probed; 0 while it is open.
+        sleeps_until: until when mail that was tried in vain may sleep.
         last_reply: what was last said in its trouble.
         is_paused_by_hand: whether it stays closed until `resume`, whatever happens.
         keeps_due: whether mail that waits for it stays due, so that it goes at once when the routes are others.
     """
 
     def __init__(self, name: str, emit: Callable[[Event], None], *, keeps_due: bool = False) -> None:
-        self.until = 0.0
+        self.until = self.sleeps_until = 0.0
         self.keeps_due = keeps_due
         self.last_reply: RemoteReply | None = None
         self.is_paused_by_hand = False
@@ -173,7 +174,7 @@ class Health:
             self._emit(RouteResumed(self._name))
 
     def _close(self, now: float, seconds: float) -> None:
-        self.until = now + seconds
+        self.until = self.sleeps_until = now + seconds
         self._closed_at = now
         self._is_probing = False
 

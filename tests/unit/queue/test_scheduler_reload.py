@@ -17,7 +17,7 @@ from gatepost.queue.mail_queue import MailQueue
 from gatepost.queue.resumption import try_again
 from gatepost.queue.retry import Schedule
 from gatepost.relay.transport import Delivery
-from queue_world import CONTENT, DOWN, LATER, NEVER, OK, REFUSED, Hop, World
+from queue_world import CONTENT, DOWN, LATER, NEVER, OK, REFUSED, START, Hop, World
 from unit.queue.test_scheduler_headers import BULK, by_stream
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -167,3 +167,37 @@ async def test_a_route_that_is_tried_again_gets_the_mail_that_takes_it_by_its_he
     assert bulk.times == [0.0, 0.0]
     assert world.hop.times == [0.0]
     assert [entry.id for entry in world.spool.list()] == [other]
+
+
+async def test_a_route_that_is_tried_again_gets_what_was_just_being_put_to_sleep(world: World) -> None:
+    queue = MailQueue(0, world.spool, world.scheduler)
+    world.hop.answer = REFUSED
+    name = world.put(due=START - 1)
+    world.scheduler.wake(name)
+    while not world.told(RoutePaused):
+        await asyncio.sleep(0)
+    assert world.scheduler.flights, "what it came to is not written down"
+    world.hop.answer = OK
+    await try_again([queue], "main", world.clock.now())
+    await world.clock.settle()
+    assert world.hop.times == [0.0, 0.0]
+    assert world.spool.count() == 0
+
+
+async def test_a_route_may_be_tried_again_twice() -> None:
+    world = World(limits=Limits(attempts=200, per_route=200))
+    await world.start()
+    queue = MailQueue(0, world.spool, world.scheduler)
+    world.hop.answer, world.hop.seconds = REFUSED, 1
+    world.pour(150)
+    await world.clock.go_on(2)
+    assert {entry.due - world.clock.time for entry in world.spool.list()} == {59.0}
+    world.hop.answer, world.hop.seconds = OK, 0
+    # Only some are woken at once.
+    await try_again([queue], "main", world.clock.now())
+    await world.clock.settle()
+    assert world.spool.count() == 50
+    await try_again([queue], "main", world.clock.now())
+    await world.clock.settle()
+    assert world.spool.count() == 0
+    await world.stop()
