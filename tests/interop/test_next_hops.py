@@ -120,6 +120,7 @@ def test_a_wrong_secret_pauses_the_route_and_the_right_one_sends_the_mail(here: 
         here.gatepost.run("queue", "retry", "--from", LOCKED)
     except RuntimeError as error:
         # The reload lets it go at once: by now nothing may be left to retry.
-        assert "retried: 0" in str(error), error
+        if "retried: 0" not in str(error):
+            raise
     for name, hop in hops.items():
         here.arrives(hop, sent[name], f"bob@{hop.domain}")
