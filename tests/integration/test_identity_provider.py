@@ -77,7 +77,7 @@ async def test_over_tls_the_provider_is_verified(
             assert await reply(server, shown.jwt()) == "235 2.7.0"
         async with start(auth=AUTH, oauth={"issuers": [bad]}) as server:
             assert await reply(server, shown.jwt()) == LATER
-            assert "CERTIFICATE_VERIFY_FAILED" in next(e.reason for e in server.events if isinstance(e, IssuerAway))
+            assert "certificate refused: " in next(e.reason for e in server.events if isinstance(e, IssuerAway))
     finally:
         await shown.close()
 
