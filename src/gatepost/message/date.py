@@ -14,6 +14,7 @@ __all__ = ["format_date", "is_date"]
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH_NUMBER = {name.lower(): number for number, name in enumerate(_MONTHS, start=1)}
+_REMEMBERED_LENGTH = 64
 _LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 # RFC 5322 §4.3: names of zones, and white space between the parts of a time, are obsolete but a date all the same;
@@ -42,6 +43,10 @@ def _format(now: int) -> str:
 
 def is_date(text: str) -> bool:
     """Tell whether *text* is a date, obsolete forms and comments included; a wrong weekday does no harm."""
+    return _is_date_again(text) if len(text) <= _REMEMBERED_LENGTH else _is_date(text)
+
+
+def _is_date(text: str) -> bool:
     match = _DATE.fullmatch(text)
     if match is None and "(" in text:
         bare = without_comments(text)
@@ -61,3 +66,6 @@ def is_date(text: str) -> bool:
         and int(match["minute"]) <= 59
         and int(match["second"] or 0) <= 60
     )
+
+
+_is_date_again = lru_cache(maxsize=64)(_is_date)  # what is sent in the same second

@@ -7,7 +7,8 @@ or unfolded until `Field.value` is asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 from gatepost.errors import Malformed
@@ -44,6 +45,10 @@ class Field(NamedTuple):
         """Its body, unfolded (RFC 5322 §2.2.3), without white space around it."""
         body = self.raw[self.raw.index(b":") + 1 : -2]
         return body.replace(b"\r\n", b"").strip(b" \t")
+
+
+# What a named tuple is made by: its own constructor is a call of Python for each field.
+_field: Callable[[tuple[bytes, bytes]], Field] = partial(tuple.__new__, Field)
 
 
 @value(frozen=True, slots=True)
@@ -102,11 +107,12 @@ def parse_header(section: bytes) -> Header:
     elif section and not section.endswith(b"\r\n"):
         section += b"\r\n"
     found = _FIELD.findall(section)
-    if sum([len(raw) for raw, _ in found]) != len(section):
+    raws, names = zip(*found, strict=True) if found else ((), ())
+    if sum(map(len, raws)) != len(section):
         raise bad_header("a line of the header is no field", "A line of the header is not a header field")
     # RFC 5322 §4: NUL stands only in obsolete text; whoever ends a string there would read another header than we.
     if b"\0" in section:
         raise bad_header("NUL in the header", "NUL in the header")
     if len(found) > FIELD_LIMIT:
         raise bad_header("too many fields", "Too many header fields")
-    return Header(tuple([Field(name.lower(), raw) for raw, name in found]))
+    return Header(tuple(map(_field, zip(map(bytes.lower, names), raws, strict=True))))

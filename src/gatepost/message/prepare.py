@@ -8,6 +8,8 @@ Date or Message-ID are left out; a Date or Message-ID of ours goes to the end.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from operator import itemgetter
 
 from gatepost.errors import Malformed
 from gatepost.message.comments import without_comments
@@ -25,11 +27,12 @@ RECEIVED_LIMIT = 100
 
 # RFC 5322 §3.6: at most one of each.  Of two, one reader would take the first, another the last.
 _SINGLE = frozenset((b"from", b"sender", b"date", b"message-id"))
-_WATCHED = _SINGLE | {b"received"}
 
 # Bcc names recipients nobody else may see (RFC 5322 §3.6.3); Return-Path is for the final server to write
 # (RFC 5321 §4.4).
 _REMOVED = frozenset((b"bcc", b"resent-bcc", b"return-path"))
+
+_name_of, _raw_of = itemgetter(0), itemgetter(1)
 
 # RFC 5322 §3.6.4: "<" left "@" right ">".  Which characters stand in it we do not judge, as long as nobody can read it
 # otherwise: the client's own copy carries the same one, and replies refer to it.
@@ -83,18 +86,11 @@ def examine(section: bytes) -> Examined:
         Malformed: it must be refused, 554 5.6.0 (a loop: 5.4.6); its text is for the client.
     """
     header = parse_header(section)
-    single: dict[bytes, Field] = {}
-    received_count = 0
-    for field in header.fields:
-        name = field.name
-        if name in _WATCHED:
-            if name == b"received":
-                received_count += 1
-            elif name in single:
-                shown = _shown(name)
-                raise bad_header(f"several {shown} fields", f"More than one {shown} field")
-            else:
-                single[name] = field
+    fields = header.fields
+    single = dict(zip(map(_name_of, fields), fields, strict=True))
+    received_count = int(b"received" in single)
+    if len(single) < len(fields):  # a name stands there twice
+        received_count = _count_received(fields)
     if received_count >= RECEIVED_LIMIT:
         text = "Too many Received fields, is this a loop?"
         raise Malformed("too many Received fields", code=554, enhanced="5.4.6", text=text)
@@ -108,6 +104,20 @@ def examine(section: bytes) -> Examined:
         not section.isascii(),
         received_count,
     )
+
+
+def _count_received(fields: Sequence[Field]) -> int:
+    """Count them; refuse fields that may stand there once only."""
+    seen, count = set(), 0
+    for name, _ in fields:
+        if name == b"received":
+            count += 1
+        elif name in seen:
+            shown = _shown(name)
+            raise bad_header(f"several {shown} fields", f"More than one {shown} field")
+        elif name in _SINGLE:
+            seen.add(name)
+    return count
 
 
 def _originators(single: dict[bytes, Field]) -> tuple[tuple[Mailbox, ...], Mailbox | None]:
@@ -162,5 +172,9 @@ def prepare(examined: Examined, stamp: Stamp) -> Prepared:
             domain = stamp.hostname
         message_id = f"<{stamp.unique}@{domain}>"
         added += f"Message-ID: {message_id}\r\n".encode()
-    kept = b"".join([raw for name, raw in examined.header.fields if name not in removed])
+    fields = examined.header.fields
+    if removed.isdisjoint(map(_name_of, fields)):
+        kept = b"".join(map(_raw_of, fields))
+    else:
+        kept = b"".join([raw for name, raw in fields if name not in removed])
     return Prepared(received(stamp) + kept + added + b"\r\n", message_id)

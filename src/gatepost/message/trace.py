@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gatepost.message.date import format_date
 from gatepost.model.address import Mailbox
 from gatepost.model.value import value
@@ -41,20 +43,30 @@ def protocol_word(*, tls: bool, authenticated: bool, smtputf8: bool) -> str:
 
 def received(stamp: Stamp) -> bytes:
     """Write the Received field, folded, with its last CRLF."""
+    recipient = stamp.recipient
+    before, after, column = _start(
+        stamp.hostname, stamp.protocol, len(stamp.id), stamp.tls, ";" if recipient is None else ""
+    )
+    if recipient is not None:
+        clause = f"for <{recipient.in_ascii()}>;"
+        if column + 1 + len(clause) > _COLUMNS:
+            after, column = f"{after}\r\n\t{clause}", len(clause) + 1
+        else:
+            after, column = f"{after} {clause}", column + 1 + len(clause)
+    date = format_date(stamp.now)
+    space = " " if column + 1 + len(date) <= _COLUMNS else "\r\n\t"
+    return f"{before}{stamp.id}{after}{space}{date}\r\n".encode()
+
+
+@lru_cache(maxsize=64)
+def _start(hostname: str, protocol: str, id_length: int, tls: str, end: str) -> tuple[str, str, int]:
+    """Return what stands before and behind an id of that length, without recipient and date, and the last column."""
     # RFC 5321 §4.4 wants the client's name and address after "from".  We break that: where somebody writes from is
     # nobody's business but ours, and our log has it under the same id.  A domain of one label keeps the grammar.
-    clauses = [
-        "Received: from authenticated-user",
-        f"by {stamp.hostname}",
-        f"with {stamp.protocol}",
-        f"id {stamp.id}",
-    ]
-    if stamp.tls:
-        clauses.append(f"({stamp.tls})")
-    if stamp.recipient is not None:
-        clauses.append(f"for <{stamp.recipient.in_ascii()}>")
-    clauses[-1] += ";"
-    clauses.append(format_date(stamp.now))
+    clauses = ["Received: from authenticated-user", f"by {hostname}", f"with {protocol}", "id " + "\0" * id_length]
+    if tls:
+        clauses.append(f"({tls})")
+    clauses[-1] += end
     lines, line = [], ""
     for clause in clauses:
         if line and len(line) + 1 + len(clause) > _COLUMNS:
@@ -63,4 +75,5 @@ def received(stamp: Stamp) -> bytes:
         else:
             line = f"{line} {clause}" if line else clause
     lines.append(line)
-    return ("\r\n".join(lines) + "\r\n").encode()
+    before, after = "\r\n".join(lines).split("\0" * id_length)
+    return before, after, len(line)
