@@ -139,8 +139,10 @@ class Connection:
     def _lines(self, envelope: Envelope, recipients: Sequence[Recipient]) -> list[str]:
         boxes = [each.mailbox for each in recipients]
         reverse_path = envelope.reverse_path
-        needs_utf8 = envelope.smtputf8 or any(
-            not box.local.isascii() for box in (boxes if reverse_path is None else [reverse_path, *boxes])
+        needs_utf8 = (
+            envelope.smtputf8
+            or not (reverse_path is None or reverse_path.local.isascii())
+            or False in [box.local.isascii() for box in boxes]
         )
         if needs_utf8 and not self._capabilities.smtputf8:
             # RFC 6531 §3.2: without SMTPUTF8 at the next hop the message goes back.

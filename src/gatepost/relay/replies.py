@@ -67,6 +67,12 @@ class WireReply(NamedTuple):
         return RemoteReply.parse(self.code, text)
 
 
+# What next hops say to message after message, octet for octet; all of it is forgotten when it is much.
+_known: dict[bytes, tuple[WireReply, ...]] = {}
+_KNOWN_LIMIT = 100
+_KNOWN_BYTES = 512
+
+
 class ReplyReader:
     """Cuts what arrives into replies."""
 
@@ -81,12 +87,24 @@ class ReplyReader:
         """Whether nothing of a further reply has arrived."""
         return not self._buffer and not self._lines
 
-    def feed(self, data: bytes) -> list[WireReply]:
+    def feed(self, data: bytes) -> tuple[WireReply, ...]:
         """Take octets; return the replies that are complete now.
 
         Raises:
             BadReply: this is not SMTP.
         """
+        if self._buffer or self._lines or len(data) > _KNOWN_BYTES:
+            return tuple(self._read(data))
+        known = _known.get(data)
+        if known is None:
+            known = tuple(self._read(data))
+            if not self._buffer and not self._lines:  # whole replies
+                if len(_known) >= _KNOWN_LIMIT:
+                    _known.clear()
+                _known[data] = known
+        return known
+
+    def _read(self, data: bytes) -> list[WireReply]:
         # RFC 5321 §2.3.8: only CRLF ends a line.
         *lines, self._buffer = (self._buffer + data).split(b"\r\n") if self._buffer else data.split(b"\r\n")
         replies: list[WireReply] = []

@@ -97,15 +97,16 @@ class Wire(asyncio.Protocol):
         except BadReply as error:
             # What came before it was said, and holds: with LMTP each reply is another recipient's.
             replies, bad = error.before, Violation(f"bad reply: {error.reason}")
-        for reply in replies:
-            if self._expected == 0:
-                # RFC 5321 §3.8: a server that shuts down says 421 unasked.
-                self.has_spoken_unasked = reply.code != 421
-                self._fail(_unasked(reply) if self.has_spoken_unasked else Trouble(reply.remote(), Cause.NEXT_HOP))
-                return
-            self._expected -= 1
-            self._replies.append(reply)
+        asked = self._expected
+        self._replies.extend(replies[:asked])
+        if len(replies) > asked:
+            self._expected, reply = 0, replies[asked]
+            # RFC 5321 §3.8: a server that shuts down says 421 unasked.
+            self.has_spoken_unasked = reply.code != 421
+            self._fail(_unasked(reply) if self.has_spoken_unasked else Trouble(reply.remote(), Cause.NEXT_HOP))
+            return
         if replies:
+            self._expected -= len(replies)
             if self._is_quitting:
                 self._close()
             self._wake()

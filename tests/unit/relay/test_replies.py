@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatepost.relay import replies as replies_module
 from gatepost.relay.replies import LINE_LIMIT, REPLY_LIMIT, TEXT_LIMIT, BadReply, ReplyReader, WireReply
 
 
 def read(data: bytes) -> list[WireReply]:
-    return ReplyReader().feed(data)
+    return list(ReplyReader().feed(data))
 
 
 def read_by_octet(data: bytes) -> list[WireReply]:
@@ -38,7 +39,24 @@ def read_by_octet(data: bytes) -> list[WireReply]:
 )
 def test_good_replies_are_read(data: bytes, replies: list[WireReply]) -> None:
     assert read(data) == replies
+    assert read(data) == replies  # remembered
     assert read_by_octet(data) == replies
+
+
+def test_what_is_remembered_of_other_connections_does_not_complete_what_has_begun_on_this_one() -> None:
+    read(b"250 ok\r\n")
+    reader = ReplyReader()
+    reader.feed(b"250-one\r\n")
+    assert reader.feed(b"250 ok\r\n") == (WireReply(250, ("one", "ok")),)
+    reader.feed(b"25")
+    with pytest.raises(BadReply):
+        reader.feed(b"250 ok\r\n")
+
+
+def test_replies_that_are_never_the_same_are_not_kept_for_ever() -> None:
+    for number in range(1000):
+        read(b"250 queued as %d\r\n" % number)
+    assert len(replies_module._known) <= replies_module._KNOWN_LIMIT
 
 
 @pytest.mark.rfc("5321 §4.2")
