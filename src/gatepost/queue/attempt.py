@@ -21,6 +21,7 @@ from gatepost.model.value import value
 from gatepost.queue.bounce import Bouncer
 from gatepost.queue.grouping import is_left_over
 from gatepost.queue.notices import Notice, notices
+from gatepost.queue.overdue import Overdue
 from gatepost.relay.conversion import Signed
 from gatepost.relay.transport import Content, Delivery, Transport
 from gatepost.spool.spool import Draft, Entry, Spool
@@ -101,6 +102,7 @@ class Attempt:
         self._bouncer = bouncer
         self._clock = clock
         self._signer = signer
+        self._overdue = Overdue()
 
     async def __call__(
         self,
@@ -195,15 +197,16 @@ class Attempt:
         return True
 
     async def _deliver(self, transport: Transport, delivery: Delivery) -> tuple[Result, ...]:
-        timeout = asyncio.timeout(self.seconds)
+        task = self._overdue.watch(self.seconds)
         try:
-            async with timeout:
-                return tuple(await transport.deliver(delivery))
-        except TimeoutError:
-            if not timeout.expired():
+            return tuple(await transport.deliver(delivery))
+        except asyncio.CancelledError:
+            if not self._overdue.has_ended(task):
                 raise
             # It may have been taken: nobody knows how far it came.
             return (Deferred(_TOO_SLOW, "", Cause.NEXT_HOP, is_doubtful=True),) * len(delivery.recipients)
+        finally:
+            self._overdue.forget(task)
 
     def _kept_signed(self, entry: Entry, content: Content) -> Content:
         """Return what to hand over: content that may be converted brings along who signs it anew."""
