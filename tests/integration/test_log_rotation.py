@@ -73,7 +73,7 @@ class Writers:
                 writer.write(line_of(process, count))
                 count += 1
             time.sleep(0.002)
-            while writer._lines.qsize() > 1_000:  # no more than it can take: none is to be dropped
+            while len(writer._lines) > 1_000:  # no more than it can take: none is to be dropped
                 time.sleep(0.002)
         writer.close(SECONDS)
         self._stop.with_suffix(f".{process}").write_text(str(count))

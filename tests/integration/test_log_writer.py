@@ -87,7 +87,7 @@ def test_a_stuck_pipe_stops_nobody_and_loses_only_what_is_beyond_the_bound(monke
         reader_done.set()
 
     threading.Thread(target=read, daemon=True).start()
-    while writer._lines.qsize():
+    while writer._lines:
         reader_done.wait(0.01)
     writer.write("last")
     writer.close(SECONDS)

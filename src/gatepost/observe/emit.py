@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from gatepost.observe.events import Event
 
@@ -12,6 +13,11 @@ __all__ = ["Emitter", "Listener"]
 Listener = Callable[[Event], None]
 
 _log = logging.getLogger("gatepost.observe")
+
+
+@runtime_checkable
+class _Divided(Protocol):
+    def for_kind(self, kind: type[Event], /) -> Sequence[Listener]: ...
 
 
 class Emitter:
@@ -24,15 +30,21 @@ class Emitter:
     def __call__(self, event: Event) -> None:
         """Tell every listener; one that raises is logged and left behind."""
         kind = event.__class__
-        for listener in self._of_kind[kind] if kind in self._of_kind else self._find(kind):
+        listeners = self._of_kind.get(kind)
+        for listener in self._find(kind) if listeners is None else listeners:
             try:
                 listener(event)
             except Exception:  # noqa: BLE001 - one of the three places: a listener must not break a sender
                 _log.exception("an event listener failed")
 
     def _find(self, kind: type[Event]) -> tuple[Listener, ...]:
-        found = self._of_kind[kind] = tuple([each for each, wanted in self._listeners if issubclass(kind, wanted)])
-        return found
+        found: list[Listener] = []
+        for listener, wanted in self._listeners:
+            if issubclass(kind, wanted):
+                # One that does something else for each kind of event says what, and is not asked each time.
+                found += listener.for_kind(kind) if isinstance(listener, _Divided) else (listener,)
+        self._of_kind[kind] = tuple(found)
+        return self._of_kind[kind]
 
     def add(self, listener: Listener, wanted: type[Event] = Event) -> None:
         """Let *listener* hear of everything from now on, or of one kind of event."""

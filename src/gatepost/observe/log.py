@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from math import isfinite
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -81,7 +82,10 @@ class EventLog:
             rest: dict[str, Any] = dict(zip(shape.names, shape.values(event), strict=False))
             for name in shape.others:
                 value = rest[name]
-                rest[name] = showable(value) if name not in _TIMES else instant(value) if value else ""
+                if name in _TIMES:
+                    rest[name] = instant(value) if value else ""
+                else:
+                    rest[name] = round(value, 3) if value.__class__ is float and isfinite(value) else showable(value)
             self._write(self._line(self._stamp(), kind.level, kind.name, rest))
 
     def _learn(self, kind: type[Event]) -> _Shape | None:

@@ -32,8 +32,12 @@ class Metrics:
 
     def __call__(self, event: Event) -> None:
         """Count *event*."""
-        for add in self._adding.get(event.__class__, ()):
+        for add in self.for_kind(event.__class__):
             add(event)
+
+    def for_kind(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:
+        """Return what counts events of a kind."""
+        return self._adding.get(kind, ())
 
     def count_lost_lines(self, count: int) -> None:
         """Add to the log lines that could not be written.  Callable from the log's thread."""
@@ -53,8 +57,11 @@ class Metrics:
 
         def count(event: Any) -> None:
             chosen = labels(event)
-            place = places.get(chosen)
-            values[find(chosen) if place is None else place] += 1 if amount is None else amount(event)
+            values[places[chosen] if chosen in places else find(chosen)] += 1
+
+        def add(event: Any) -> None:
+            chosen = labels(event)
+            values[places[chosen] if chosen in places else find(chosen)] += amount(event) if amount else 1
 
         def observe(event: Any) -> None:
             chosen, value = labels(event), amount(event) if amount else 0.0
@@ -67,4 +74,4 @@ class Metrics:
             else:
                 values[0] += 1
 
-        return observe if buckets else count
+        return observe if buckets else count if amount is None else add
