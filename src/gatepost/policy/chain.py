@@ -25,13 +25,15 @@ class Chain:
         ordered = tuple(policies)
         self.is_immediate = not any(getattr(each, "waits", False) for each in ordered)
         self._undoing = tuple(undo for each in ordered if (undo := getattr(each, "undo", None)) is not None)
-        self._stages = {stage: tuple([each for each in ordered if each.stage is stage]) for stage in Stage}
+        self._checks = {stage: tuple([each.check for each in ordered if each.stage is stage]) for stage in Stage}
 
     async def check(self, stage: Stage, transaction: Transaction) -> Verdict:
         """Ask the policies of *stage*: the first refusal counts, otherwise the first hold, otherwise accept."""
         verdict: Verdict = ACCEPT
-        for policy in self._stages[stage]:
-            answer = await policy.check(transaction)
+        for check in self._checks[stage]:
+            answer = await check(transaction)
+            if answer is ACCEPT:
+                continue
             if isinstance(answer, Refuse):
                 return answer
             if isinstance(answer, Hold) and verdict is ACCEPT:

@@ -27,8 +27,12 @@ class _Limits:
         self._counters = counters
         self._recipients = recipients_per_day
         self._messages = messages_per_minute
+        self._one = self._all_wants(1)
 
     def _wants(self, recipients: int) -> Sequence[Want]:
+        return self._one if recipients == 1 else self._all_wants(recipients)
+
+    def _all_wants(self, recipients: int) -> Sequence[Want]:
         wants = []
         if self._recipients:
             wants.append(Want(RECIPIENTS, recipients, self._recipients))

@@ -52,16 +52,18 @@ class Changes:
         One that comes while an operator changes the message waits for that; a caller that goes away meanwhile takes
         its settlement with it.  From then on it is written, whoever waits.
         """
-        if self._find(message_id) is None:
+        found = self._find(message_id)
+        if found is None:
             return ()
         if message_id in self._settling:
             raise Misuse(f"message {message_id} is settled twice at once")
         self._settling.add(message_id)
         try:
-            await self.turns.wait(message_id)
-            found = self._find(message_id)
-            if found is None:
-                return ()
+            if self.turns.is_busy(message_id):
+                await self.turns.wait(message_id)
+                found = self._find(message_id)
+                if found is None:
+                    return ()
             entry, file_bytes = found
             if [each.recipient for each in settlement.progress] != [each.recipient for each in entry.progress]:
                 raise Misuse(f"a settlement of message {message_id} names other recipients")

@@ -47,13 +47,13 @@ class Fates:
             # A later commit has taken the place of the doubtful ones in the log.
             gone, self._doubtful = self._doubtful, []
         for change in changes:
-            changed = change.changed
-            self._recent.forget(changed)
-            self._turns.give(changed)
+            if change.changed:
+                self._recent.forget(change.changed)
+                self._turns.give(change.changed)
             if change.fate is Fate.WRITTEN:
                 self.count += len(change.messages) - len(change.removed)
-                self._room.take(sum([2 * len(octets) for _, octets in change.contents]))
                 for (entry, file_bytes), (_, octets) in zip(change.entries, change.contents, strict=True):
+                    self._room.take(2 * len(octets))
                     self._recent.remember_new(entry, file_bytes, octets)
                 if change.finished_body is not None:
                     gone.append(change.finished_body)

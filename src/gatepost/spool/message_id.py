@@ -33,19 +33,20 @@ class MessageIds:
         self._clock = clock
         self._last = 0
         self._own = secrets.randbits(28)  # drawing anew for each name costs more than all the rest of it
+        self._end = _written(self._own & 0xFFFFF, 2)
+        self._start, self._start_written = -1, ""
 
     def make(self) -> MessageId:
         """Return a new name."""
-        self._last = max(int(self._clock.now() * 1_000_000), self._last + 1)
-        number = (self._last & 0xFFFFFFFFFFFFF) << 28 | self._own
-        pairs = _PAIRS
-        return MessageId(
-            pairs[number >> 70]
-            + pairs[number >> 60 & 1023]
-            + pairs[number >> 50 & 1023]
-            + pairs[number >> 40 & 1023]
-            + pairs[number >> 30 & 1023]
-            + pairs[number >> 20 & 1023]
-            + pairs[number >> 10 & 1023]
-            + pairs[number & 1023]
-        )
+        last = self._last + 1
+        now = int(self._clock.now() * 1_000_000)
+        self._last = last = max(last, now)
+        start = last >> 12 & 0xFFFFFFFFFF
+        if start != self._start:  # once in four milliseconds
+            self._start, self._start_written = start, _written(start, 4)
+        middle = (last & 0xFFF) << 8 | self._own >> 20
+        return MessageId(self._start_written + _PAIRS[middle >> 10] + _PAIRS[middle & 1023] + self._end)
+
+
+def _written(number: int, pairs: int) -> str:
+    return "".join([_PAIRS[number >> 10 * place & 1023] for place in reversed(range(pairs))])

@@ -62,13 +62,14 @@ class Room:
         if self._trouble:
             raise SpoolUnavailable(self._trouble)
         part = 2 if begun else 1
-        for free, reserve, what in (
-            (self._free_bytes - wanted_bytes, self.reserve_bytes, "room"),
-            (self._free_files, self._reserve_files, "inodes"),
-        ):
-            if free < reserve // part:
-                self._asked_at = float("-inf")
-                raise SpoolFull(f"the spool's file system has no {what} beyond the reserve")
+        if self._free_bytes - wanted_bytes < self.reserve_bytes // part:
+            raise self._full("room")
+        if self._free_files < self._reserve_files // part:
+            raise self._full("inodes")
+
+    def _full(self, what: str) -> SpoolFull:
+        self._asked_at = float("-inf")
+        return SpoolFull(f"the spool's file system has no {what} beyond the reserve")
 
     def _ask(self) -> None:
         self._trouble = ""

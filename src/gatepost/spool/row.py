@@ -85,28 +85,25 @@ def _encode_envelope(envelope: Envelope) -> str:
     recipients = ",".join([_quoted(f"{each.mailbox.local}@{each.mailbox.domain}") for each in envelope.recipients])
     # What every envelope has is written by hand: that is done for each message.
     always = f'"from":{sender},"to":[{recipients}],"size":{envelope.size_bytes},"header":{envelope.header_bytes}'
-    fields: dict[str, str | bool] = {}
+    rest = ""
     if envelope.account:
-        fields["account"] = envelope.account
+        rest += f',"account":{_quoted(envelope.account)}'
     if envelope.credential:
-        fields["credential"] = envelope.credential
+        rest += f',"credential":{_quoted(envelope.credential)}'
     if envelope.label:
-        fields["label"] = envelope.label
+        rest += f',"label":{_quoted(envelope.label)}'
     if envelope.body is not Body.SEVEN_BIT:
-        fields["body"] = envelope.body.value
+        rest += f',"body":{_quoted(envelope.body.value)}'
     if envelope.smtputf8:
-        fields["smtputf8"] = True
+        rest += ',"smtputf8":true'
     if envelope.sandbox:
-        fields["sandbox"] = True
+        rest += ',"sandbox":true'
     if envelope.route:
-        fields["route"] = envelope.route
+        rest += f',"route":{_quoted(envelope.route)}'
     if envelope.ret is not None:
-        fields["ret"] = envelope.ret.value
+        rest += f',"ret":{_quoted(envelope.ret.value)}'
     if envelope.envid:
-        fields["envid"] = envelope.envid
-    rest = "".join(
-        [f",{_quoted(key)}:{_quoted(value) if isinstance(value, str) else 'true'}" for key, value in fields.items()]
-    )
+        rest += f',"envid":{_quoted(envelope.envid)}'
     if envelope.signatures:
         rest += f',"signatures":{envelope.signatures}'
     if [True for each in envelope.recipients if each.notify is not None or each.orcpt]:
@@ -156,7 +153,16 @@ def _mailbox(text: str) -> Mailbox:
 
 def encode_progress(progress: tuple[Progress, ...]) -> str:
     """Write the recipients' states; those of a message that was never tried are the empty text."""
-    if all(each.attempts == 0 and each == Progress(each.recipient) for each in progress):
+    if not [
+        True
+        for each in progress
+        if each.attempts
+        or each.status is not Status.PENDING
+        or each.reply
+        or each.next_hop
+        or each.at
+        or each.is_delay_told
+    ]:
         return ""
     return _encode(
         [

@@ -278,7 +278,8 @@ class SqliteSpool:
         return (self._reader.octets(message_id) if octets is None else octets), found[1]
 
     def _find(self, message_id: MessageId) -> Found | None:
-        self._check_open()
+        if self._is_closed:
+            self._check_open()
         found = self._recent.entry(message_id)
         if found is None:
             row = self._reader.row(message_id)
@@ -341,7 +342,8 @@ class SqliteSpool:
     # Write.
 
     def _submit(self, change: Change, *, can_wait: bool = False) -> asyncio.Future[None]:
-        self._check_open()
+        if self._is_closed:
+            self._check_open()
         self._gathering.add(change, can_wait=can_wait)
         return change.future
 

@@ -43,8 +43,8 @@ def settled(
     bounces: Sequence[tuple[Entry, Draft]],
 ) -> Change:
     """Return the change that writes down what an attempt came to: the last recipient takes the message with it."""
-    change = Change(future)
-    if any(each.status is Status.PENDING for each in settlement.progress):
+    change = Change(future, changed=(entry.id,))
+    if Status.PENDING in [each.status for each in settlement.progress]:
         progress = encode_progress(settlement.progress)
         attempts = entry.attempts + settlement.is_attempt
         change.updates = ((settlement.due, settlement.stalled, attempts, progress, entry.id),)
@@ -55,20 +55,20 @@ def settled(
 
 def altered(future: Written, message_id: MessageId, held: bool | None, due: float | None) -> Change:
     """Return the change that an operator asked for: what is None stays as it is."""
-    return Change(future, alterations=((held, due, held, message_id),))
+    return Change(future, alterations=((held, due, held, message_id),), changed=(message_id,))
 
 
 def rewritten(future: Written, entry: Entry) -> Change:
     """Return the change that gives a message the envelope, progress and due time of *entry*."""
     row = row_of(entry, None)
-    return Change(future, rewrites=((row[1], row[7], row[8], entry.id),))
+    return Change(future, rewrites=((row[1], row[7], row[8], entry.id),), changed=(entry.id,))
 
 
 def removed(
     future: Written, message_id: MessageId, file_bytes: int | None, bounces: Sequence[tuple[Entry, Draft]]
 ) -> Change:
     """Return the change that drops a message and tells of it."""
-    change = Change(future)
+    change = Change(future, changed=(message_id,))
     _remove(change, message_id, file_bytes)
     return _with(change, bounces)
 

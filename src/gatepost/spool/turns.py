@@ -16,6 +16,10 @@ class Turns:
     def __init__(self) -> None:
         self._busy: dict[MessageId, asyncio.Future[None] | None] = {}
 
+    def is_busy(self, message_id: MessageId) -> bool:
+        """Tell whether somebody changes the message."""
+        return message_id in self._busy
+
     async def wait(self, message_id: MessageId) -> None:
         """Return when nobody changes the message; take the turn before anything else happens in the loop."""
         while message_id in self._busy:

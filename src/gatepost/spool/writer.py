@@ -70,6 +70,7 @@ class Change:
         body: the body file that `messages` names, if any.
         finished_body: the body file of `removed`, if any.
         can_drop: whether it need not be written when nobody waits for it any more.
+        changed: messages that were there before and are not as they were.
     """
 
     future: asyncio.Future[None]
@@ -83,18 +84,9 @@ class Change:
     body: MessageId | None = None
     finished_body: MessageId | None = None
     can_drop: bool = False
+    changed: tuple[MessageId, ...] = ()
     fate: Fate = Fate.WAITS
     error: SpoolUnavailable | None = None
-
-    @property
-    def changed(self) -> tuple[MessageId, ...]:
-        """Messages that were there before and are not as they were."""
-        return (
-            *self.removed,
-            *[each[-1] for each in self.updates],
-            *[each[-1] for each in self.alterations],
-            *[each[-1] for each in self.rewrites],
-        )
 
     def fail(self, error: SpoolUnavailable, fate: Fate = Fate.FAILED) -> None:
         """Note why it was not written."""

@@ -94,8 +94,9 @@ class _Purse:
     def covers(self, wants: Sequence[Want], now: float) -> bool:
         """Tell whether enough was set aside for *wants*."""
         for want in wants:
-            block = self.block(want.window, now)
-            if block.left < want.amount or block.slice != want.window.slice(now):
+            window = want.window
+            block = self.blocks.get(window)
+            if block is None or block.left < want.amount or block.slice != now // window.slice_seconds:
                 return False
         return True
 
@@ -235,13 +236,14 @@ class Counters:
 
     def _stock_up(self, account: str, purse: _Purse, wants: Sequence[Want], now: float) -> None:
         """Ask for the next block, when little is left of this one, before anybody has to wait for it."""
-        if purse.asking is None and any(
-            purse.blocks[want.window].left < want.limit // want.window.part // 4
-            and purse.blocks[want.window].free(want, now) >= _SHARE
-            for want in wants
-        ):
-            purse.asking = asyncio.create_task(self._ask(account, purse, wants, is_needed=False))
-            purse.asking.add_done_callback(_hear)
+        if purse.asking is not None:
+            return
+        for want in wants:
+            block = purse.blocks[want.window]
+            if block.left < want.limit // want.window.part // 4 and block.free(want, now) >= _SHARE:
+                purse.asking = asyncio.create_task(self._ask(account, purse, wants, is_needed=False))
+                purse.asking.add_done_callback(_hear)
+                return
 
     # What is in the file
 
