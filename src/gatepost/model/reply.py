@@ -1,6 +1,6 @@
 """What we say to a client: a reply is a value that checks itself when it is made (RFC 5321 §4.2, RFC 2034).
 
-Read the constants at the end and you know what gatepost can say.  `Reply.queued` is the one way to say that a
+Read the constants at the end and you know what gatepost can say.  `queued` is the one way to say that a
 message was accepted, and it wants the spool's receipt.
 """
 
@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from gatepost.model.envelope import Receipt
 
-__all__ = ["Reply"]
+__all__ = ["Reply", "queued"]
 
 _ENHANCED = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3}")
 _TEXT = re.compile(r"[\t\x20-\x7e]*")
@@ -50,6 +50,9 @@ class Reply:
         enhanced: enhanced code such as ``5.7.1``, or None where RFC 2034 §4 wants none.
         lines: text of each line, printable ASCII.
 
+    Attributes:
+        wire: all of it, as octets.
+
     Raises:
         ValueError: the codes disagree, or a text holds control or non-ASCII characters.
     """
@@ -57,24 +60,19 @@ class Reply:
     code: int
     enhanced: str | None
     lines: tuple[str, ...]
-    _wire: bytes = field(init=False, repr=False, compare=False)
+    wire: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.lines or None in [_TEXT.fullmatch(line) for line in self.lines]:
             raise ValueError("text must be printable ASCII, one line at least")
         more, last = _starts(self.code, self.enhanced)
         wire = "".join([f"{more}{line}\r\n" for line in self.lines[:-1]]) + f"{last}{self.lines[-1]}\r\n"
-        object.__setattr__(self, "_wire", wire.encode("ascii"))
+        object.__setattr__(self, "wire", wire.encode("ascii"))
 
     @classmethod
     def of(cls, code: int, enhanced: str | None, *lines: str) -> Reply:
         """Make a reply of one or more lines."""
         return cls(code, enhanced, lines)
-
-    @classmethod
-    def queued(cls, receipt: Receipt) -> Reply:
-        """Say that the message of *receipt* is ours now: the only way to a 250 after DATA."""
-        return cls(250, "2.0.0", (f"queued as {receipt.id}",))
 
     def with_support_id(self, support_id: str) -> Reply:
         """Add ``[support_id]`` to the last line, so that the log's line can be found by it."""
@@ -91,10 +89,15 @@ class Reply:
         return self.code in (221, 421)
 
     def __bytes__(self) -> bytes:
-        return self._wire
+        return self.wire
 
     def __str__(self) -> str:
         return " ".join(filter(None, (str(self.code), self.enhanced, " ".join(self.lines))))
+
+
+def queued(receipt: Receipt) -> bytes:
+    """Say that the message of *receipt* is ours now: the only way to a 250 after the content."""
+    return b"250 2.0.0 queued as %b\r\n" % receipt.id.encode("ascii")
 
 
 # The list: named after what happened.

@@ -9,7 +9,7 @@ from gatepost.errors import Malformed, SpoolUnavailable
 from gatepost.message.prepare import Examined, examine, prepare
 from gatepost.message.trace import Stamp, protocol_word
 from gatepost.model.envelope import Body, Envelope, Receipt, Transaction
-from gatepost.model.reply import Reply
+from gatepost.model.reply import Reply, queued
 from gatepost.model.verdict import Hold, Refuse
 from gatepost.observe.events import MessageAccepted, MessageRefused
 from gatepost.policy.policy import Stage
@@ -52,7 +52,7 @@ async def accept(session: Conversation, transaction: Transaction, reader: DataRe
     if session.hooks and "DATA" in session.hooks:
         await session.hooks.take(session, receipt)
     else:
-        session.reply(Reply.queued(receipt))
+        session.send(queued(receipt))
         note_unheard(session, fingerprint, receipt.id)
         session.service.wake(receipt.id)
 
@@ -69,9 +69,6 @@ async def _keep(
     service = session.service
     peer = session.peer
     recipients = tuple(transaction.recipients)
-    addresses_are_ascii = (transaction.reverse_path is None or transaction.reverse_path.is_ascii) and False not in [
-        each.mailbox.is_ascii for each in recipients
-    ]
     prepared = prepare(
         examined,
         Stamp(
@@ -93,7 +90,7 @@ async def _keep(
         dkim = "signed" if signatures else reader.signing.why_not(examined)
     # RFC 6531 §3.2: the next hop needs SMTPUTF8 only if an address or the header really is UTF-8.  Octets beyond ASCII
     # in the header of a client that did not ask for SMTPUTF8 are of the old kind, and go on as 8BITMIME, as they came.
-    smtputf8 = transaction.smtputf8 and not (addresses_are_ascii and prepared.prefix.isascii())
+    smtputf8 = transaction.smtputf8 and not (prepared.prefix.isascii() and _addresses_are_ascii(transaction))
     identity = transaction.identity
     envelope = Envelope(
         reverse_path=transaction.reverse_path,
@@ -138,6 +135,13 @@ async def _keep(
         )
     )
     return receipt
+
+
+def _addresses_are_ascii(transaction: Transaction) -> bool:
+    reverse_path = transaction.reverse_path
+    return (reverse_path is None or reverse_path.is_ascii) and all(
+        each.mailbox.is_ascii for each in transaction.recipients
+    )
 
 
 def _refuse(session: Conversation, transaction: Transaction, reader: DataReader, reply: Reply, reason: str) -> None:

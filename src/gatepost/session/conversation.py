@@ -18,9 +18,8 @@ from gatepost.model.envelope import Transaction
 from gatepost.model.identity import Identity
 from gatepost.model.peer import Peer
 from gatepost.model.reply import Reply
-from gatepost.model.verdict import Refuse
+from gatepost.model.verdict import Refuse, Verdict
 from gatepost.observe.events import CommandRefused, SessionClosed, SessionOpened, SessionRevoked
-from gatepost.policy.policy import Stage
 from gatepost.session.bdat import refuse_chunk
 from gatepost.session.chunk import Chunks
 from gatepost.session.failures import reply_to, tell_trouble
@@ -176,24 +175,26 @@ class Conversation(Wire):
 
     def _answers_at_once(self, data: bytes) -> bool:
         # Most commands wait for nobody.  Woken for each, the task would cost more than their answers.
-        end = data.find(b"\n")
+        service = self.service
+        limits = service.limits
         if (
-            end != len(data) - 1  # a group of commands, or half a line
-            or end >= LINE_LIMIT
-            or self._discarding
-            or data[:4].upper() not in _AT_ONCE
+            data[:4].upper() not in _AT_ONCE
+            or data.find(b"\n") != len(data) - 1  # a group of commands, or half a line
+            or len(data) > LINE_LIMIT
             # an unknown command may end the session, which is the task's to do
             or (data[4] != _SPACE and data[4:] not in _ENDS_OF_LINE)
+            or self._discarding
             or self._is_writing_paused
             or self.hooks
-            or self.service.is_draining
-            or not self.service.policies.is_immediate
-            or (self.identity is None and self._before_login >= self.service.limits.commands_before_login)
-            or self.failures + 1 >= self.service.limits.refused_commands
+            or service.is_draining
+            or not service.policies.is_immediate
+            or (self.identity is None and self._before_login >= limits.commands_before_login)
+            or self.failures + 1 >= limits.refused_commands
         ):
             return False
-        self._before_login += self.identity is None
-        answering = self._answer_line(data[: end - 1 if data.endswith(b"\r\n") else end])
+        if self.identity is None:
+            self._before_login += 1
+        answering = self._answer_line(data[:-2] if data.endswith(b"\r\n") else data[:-1])
         try:
             answering.send(None)
         except StopIteration:
@@ -252,14 +253,14 @@ class Conversation(Wire):
 
     def reply(self, reply: Reply) -> None:
         """Say *reply* as it is."""
-        self.send(bytes(reply))
+        self.send(reply.wire)
 
     def refuse(self, reply: Reply, command: str, reason: str) -> Reply:
         """Say a 4yz or 5yz *reply* with a support id; tell of it if *command* is named; return what was said."""
         self._refusals += 1
         self.failures += reply.code >= 500
         said = reply.with_support_id(f"gp-{self.id}.{self._refusals}")
-        self.send(bytes(said))
+        self.send(said.wire)
         if command:
             self.service.emit(
                 CommandRefused(
@@ -275,12 +276,11 @@ class Conversation(Wire):
 
     def answer(self, answer: bytes | None, reply: Reply) -> bool:
         """Say a handler's *answer*, if there is one, else *reply*; tell whether it was positive."""
-        self.send(answer if answer is not None else bytes(reply))
+        self.send(reply.wire if answer is None else answer)
         return answer is None or answer[:1] in (b"2", b"3")
 
-    async def is_refused(self, stage: Stage, transaction: Transaction, command: str) -> bool:
-        """Ask the policies of *stage*; say their no, if it is one."""
-        verdict = await self.service.policies.check(stage, transaction)
+    def says_no(self, verdict: Verdict, command: str) -> bool:
+        """Say the no of a policy, if it is one."""
         if isinstance(verdict, Refuse):
             self.refuse(verdict.reply, command, verdict.reason)
             return True

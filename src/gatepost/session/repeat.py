@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.model.envelope import MessageId, Receipt, Transaction
-from gatepost.model.reply import Reply
+from gatepost.model.reply import queued
 from gatepost.observe.events import MessageRepeated
 from gatepost.session.data import DataReader
 
@@ -63,7 +63,7 @@ def answer_repeated(session: Conversation, transaction: Transaction, reader: Dat
     )
     # It hears of it now, or is noted once more when the session ends: who has heard, and sends again, means another.
     service.unheard.forget(fingerprint)
-    session.reply(Reply.queued(Receipt(known, reader.size)))
+    session.send(queued(Receipt(known, reader.size)))
     note_unheard(session, fingerprint, known)
     return True
 

@@ -49,6 +49,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._below: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_up = False
+        self._is_in_record = True  # as far as we know: part of one came, and is in OpenSSL's own buffer
         self._is_closing = False
 
     # What the transport below tells us
@@ -85,13 +86,16 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             return None
         while incoming.pending:
             try:
-                octets = self._tls.read(_SLICE)
+                # What a record holds is shorter than it is: no more room is asked for, unless its begin came before.
+                octets = self._tls.read(_SLICE if self._is_in_record else incoming.pending)
             except ssl.SSLWantReadError:
-                return None  # half a record
+                self._is_in_record = True
+                return None
             except ssl.SSLError:
                 return self._break_off
             if not octets:
                 return self._end_of_input
+            self._is_in_record = False
             pieces.append(octets)
         return None
 

@@ -9,6 +9,7 @@ from gatepost.model import reply as replies
 from gatepost.model.address import is_qualified, parse_forward_path, parse_reverse_path
 from gatepost.model.envelope import Recipient, Transaction
 from gatepost.model.identity import Identity
+from gatepost.model.verdict import ACCEPT
 from gatepost.policy.policy import Stage
 from gatepost.session.accept import accept
 from gatepost.session.data import DataReader
@@ -34,13 +35,14 @@ async def mail(session: Conversation, argument: str) -> None:
         return
     path, text = split_path(argument, "FROM:")
     wanted = MailParameters()
-    for keyword, value in _parameters(session, text).items():
-        read = MAIL_PARAMETERS.get(keyword)
-        if read is None:
-            # RFC 5321 §4.1.1.11: an unknown parameter is a 555.
-            session.refuse(replies.UNKNOWN_PARAMETER, "MAIL", f"parameter {keyword}")
-            return
-        read(value, wanted)
+    if text:
+        for keyword, value in _parameters(session, text).items():
+            read = MAIL_PARAMETERS.get(keyword)
+            if read is None:
+                # RFC 5321 §4.1.1.11: an unknown parameter is a 555.
+                session.refuse(replies.UNKNOWN_PARAMETER, "MAIL", f"parameter {keyword}")
+                return
+            read(value, wanted)
     try:
         mailbox = parse_reverse_path(path)
     except Malformed as error:
@@ -64,7 +66,8 @@ async def mail(session: Conversation, argument: str) -> None:
         ret=wanted.ret,
         envid=wanted.envid,
     )
-    if await session.is_refused(Stage.MAIL, transaction, "MAIL"):
+    verdict = await session.service.policies.check(Stage.MAIL, transaction)
+    if verdict is not ACCEPT and session.says_no(verdict, "MAIL"):
         return
     # RFC 1870 §6.1: a message for which there is no room now is a 452 before anything of it is sent.
     session.service.spool.check_room(wanted.size or 0)
@@ -112,7 +115,8 @@ async def recipient(session: Conversation, argument: str) -> None:
         return
     pending = Recipient(mailbox) if wanted is None else Recipient(mailbox, wanted.notify, wanted.orcpt)
     transaction.pending = pending
-    if await session.is_refused(Stage.RCPT, transaction, "RCPT"):
+    verdict = await session.service.policies.check(Stage.RCPT, transaction)
+    if verdict is not ACCEPT and session.says_no(verdict, "RCPT"):
         return
     answer = None
     if session.hooks:
@@ -126,7 +130,7 @@ async def recipient(session: Conversation, argument: str) -> None:
 
 def _parameters(session: Conversation, text: str) -> Parameters:
     # RFC 5321 §2.2.1: extensions, and so parameters, belong to EHLO.
-    if text and not session.is_extended:
+    if not session.is_extended:
         raise Malformed("parameters after HELO", enhanced="5.5.4", text="Parameters need EHLO")
     return parse_parameters(text)
 
