@@ -54,6 +54,8 @@ _ENDS: Final = (signal.SIGTERM, signal.SIGINT)
 _PAUSES: Final = (0.1, 1.0, 2.0, 5.0, 10.0, 30.0)
 _SETTLED: Final = 60.0  # who lived so long did not die of its start
 _TURN: Final = 0.05
+# Objects made, and not let go of, between two looks for cycles; a message makes some hundred, and hardly a cycle.
+_MADE_BETWEEN_LOOKS: Final = 10_000
 _START_PATIENCE: Final = 120.0  # recovery of a large spool takes its time
 _STOP_PATIENCE: Final = 30.0  # more than the grace of the workers
 
@@ -121,6 +123,7 @@ class Supervisor:
             self._children.append(_Child("admin", self._admin(self.admin, board, os.getpid()), hears=False))
         gc.collect()
         gc.freeze()  # what stands now is shared by all, and never looked at again
+        gc.set_threshold(_MADE_BETWEEN_LOOKS, 10, 10)
         reason = "SIGTERM"
         try:
             for child in self._children:
