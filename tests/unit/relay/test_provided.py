@@ -116,7 +116,7 @@ def test_what_is_converted_is_signed_anew_below_the_field() -> None:
             assert whole == HEADER + b"body\r\n"
             return b"DKIM-Signature: new\r\n" + whole
 
-    content = Prefixed(Resigned(Lying(HEADER + b"body\r\n"), MessageId("m"), 0, None), b"X: y\r\n")
+    content = Prefixed(Resigned(Lying(HEADER + b"body\r\n"), 0, None), b"X: y\r\n")
     converted = asyncio.run(convert(content))
     assert converted.inline == b"X: y\r\nDKIM-Signature: new\r\n" + HEADER + b"body\r\n"
     plain = asyncio.run(convert(Prefixed(Lying(HEADER + b"body\r\n"), b"X: y\r\n")))
