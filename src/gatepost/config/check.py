@@ -73,6 +73,14 @@ def _folders(config: Config, findings: Findings) -> None:
     for number, route in enumerate(config.route):
         if isinstance(route, SandboxRoute):
             _folder(("route", number, "path"), route.path, findings)
+            if _is_ours(route.path.resolve(), config.state_dir.resolve()):
+                text = f"{route.path} is where gatepost keeps things of its own; name another folder"
+                findings.wrong(("route", number, "path"), text)
+
+
+def _is_ours(path: Path, state_dir: Path) -> bool:
+    """Tell whether mail that is kept at *path* would lie among our own files."""
+    return path == state_dir or any(path.is_relative_to(state_dir / name) for name in ("spool", "run", "oauth", "dkim"))
 
 
 def _folder(key: Key, path: Path, findings: Findings) -> None:

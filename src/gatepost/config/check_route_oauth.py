@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.config.locate import Key
 from gatepost.config.route_oauth import RouteOAuth
-from gatepost.config.routes import HostRoute
+from gatepost.config.routes import HostRoute, SmarthostRoute
 
 if TYPE_CHECKING:
     from gatepost.config.check import Findings
@@ -16,6 +16,10 @@ __all__ = ["check_route_oauth"]
 
 _SHARED_TENANTS = frozenset({"common", "organizations", "consumers"})
 _SOON = dt.timedelta(days=14)
+_ISSUERS = dict.fromkeys(("gmail", "google-workspace", "google-relay"), "google") | dict.fromkeys(
+    ("microsoft365", "outlook"), "microsoft"
+)
+"""Whose tokens open what, by the words that routes write."""
 
 
 def check_route_oauth(route: HostRoute, key: Key, findings: Findings, today: dt.date) -> None:
@@ -27,16 +31,20 @@ def check_route_oauth(route: HostRoute, key: Key, findings: Findings, today: dt.
         if findings.is_written((*key, name)):
             findings.wrong((*key, name), "has no effect beside [route.oauth]; remove one of them")
     below: Key = (*key, "oauth")
-    _issuer(oauth, below, findings)
+    _issuer(route, oauth, below, findings)
     _grant(oauth, below, findings)
     _secret(oauth, below, findings, today)
     _addresses(oauth, below, findings)
     _ca_file(oauth, below, findings)
 
 
-def _issuer(oauth: RouteOAuth, key: Key, findings: Findings) -> None:
+def _issuer(route: HostRoute, oauth: RouteOAuth, key: Key, findings: Findings) -> None:
     if oauth.provider is None and oauth.token_url is None:
         findings.wrong((*key, "token_url"), 'is missing; add it, or provider = "google" or "microsoft"')
+    preset = route.preset if isinstance(route, SmarthostRoute) else None
+    wanted = _ISSUERS.get(route.provider, "") if isinstance(route, SmarthostRoute) else ""
+    if preset is not None and oauth.provider is not None and wanted and oauth.provider != wanted:
+        findings.wrong((*key, "provider"), f'gives no tokens for {preset.title}; write "{wanted}"')
     if oauth.tenant is not None and oauth.provider != "microsoft":
         findings.wrong((*key, "tenant"), 'has no effect without provider = "microsoft"; remove it')
     is_complete = oauth.token_url and (oauth.authorize_url or oauth.grant == "client_credentials")

@@ -244,6 +244,8 @@ def _locate(value: Path, info: ValidationInfo) -> Path:
     """A relative path is meant from the folder of the configuration file, wherever the server is started."""
     if "\0" in str(value):
         raise wrong("holds a NUL, which no path does; write it without")
+    if value.parts[:1] and value.parts[0].startswith("~"):
+        raise wrong('begins with "~", which means nothing here; write the whole path')
     folder = (info.context or {}).get("folder")
     return value if folder is None else folder / value
 
@@ -270,6 +272,8 @@ def read_secret(path: Path) -> Secret:
             octets = file.read(_SECRET_LIMIT + 1)
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder; name the file in it that holds the secret") from None
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist; write the secret into it, or correct the path") from None
     except OSError as error:
         raise ValueError(
             f"cannot read {path}: {error.strerror}; make it readable for the user that runs gatepost"

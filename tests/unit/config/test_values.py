@@ -146,9 +146,15 @@ def test_a_folder_is_no_secret_file(tmp_path: Path) -> None:
         read_secret(tmp_path)
 
 
-def test_a_secret_file_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot read"):
+def test_a_secret_file_that_is_not_there_is_to_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist; write the secret into it"):
         read_secret(tmp_path / "nothing")
+
+
+def test_a_secret_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cannot read .*: Not a directory; make it readable"):
+        read_secret(tmp_path / "file" / "secret")
 
 
 def test_a_secret_shows_neither_in_the_value_nor_in_the_error() -> None:
