@@ -74,6 +74,7 @@ class Worker:
         tokens: access tokens of its routes.
         generation: how often the configuration was loaded.
         reload_error: why the last reload came to nothing; empty if it did not.
+        waits_for_restart: what of the configuration changed, and takes effect at the next start only.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Worker:
         self.number = number
         self.generation = 1
         self.reload_error = ""
+        self.waits_for_restart: list[str] = []
         self.queues: list[MailQueue] = []
         self.listeners: list[Listener] = []
         self.paused_routes: dict[str, float] = {}

@@ -183,7 +183,7 @@ class _Life:
 
     async def _reload(self) -> None:
         from gatepost.config.load import load
-        from gatepost.config.reload import keep_standing
+        from gatepost.config.reload import keep_standing, needs_restart
 
         worker = self._worker
         while True:
@@ -193,11 +193,13 @@ class _Life:
                     raise ConfigError(message["refused"])
                 text = message["config"]
                 config = load(Path(message["path"]), os.environ, text=text)
+                waits = needs_restart(worker.config, config)
                 await worker.reload(
                     keep_standing(worker.config, config),
                     [unpack_pair(each) for each in message["pairs"]],
                     {name: unpack_trust(each) for name, each in message["trusts"].items()},
                 )
+                worker.waits_for_restart = waits
             except (ConfigError, Unavailable) as error:
                 worker.reload_error = str(error)
                 if "refused" not in message:

@@ -256,7 +256,23 @@ def test_a_changed_configuration_is_taken_up_by_all_workers(server: Gatepost) ->
         "ok": True,
         "reloaded": {str(number): generation + 1 for number, generation in before.items()},
         "problems": [],
+        "waits_for_restart": [],
     }
+
+
+def test_what_waits_for_a_restart_is_named(server: Gatepost) -> None:
+    text = server.config.read_text()
+    server.config.write_text(text.replace("workers = 2", "workers = 3", 1))
+    try:
+        code, told, remarks = run(server, "reload")
+        assert (code, len(told.splitlines())) == (0, 2)
+        line = text[: text.index("workers = 2")].count("\n") + 1
+        assert remarks == f"{server.config}:{line}: workers: changed, and takes effect at the next restart only\n"
+        assert len(run_json(server, "reload")["waits_for_restart"]) == 1, "it still does"
+    finally:
+        server.config.write_text(text)
+        run(server, "reload")
+    assert [row["waits_for_restart"] for row in run_json(server, "status")["workers"]] == [[], []]
 
 
 def test_a_configuration_that_is_wrong_is_told_and_the_server_is_not_asked(server: Gatepost) -> None:

@@ -42,7 +42,7 @@ def reload(config_path: Path, timeout: float, as_json: bool) -> None:
     with 1, and the reasons, if one of them does not.
 
     Listeners' names, addresses, ports and tls, workers, state_dir and what [observe] and [admin] say take effect at
-    the next start only; the log names those that changed.
+    the next start only; those that changed are named.
     """
     config = _checked(config_path)
     if not is_running(config.state_dir):
@@ -52,15 +52,16 @@ def reload(config_path: Path, timeout: float, as_json: bool) -> None:
     before = {number: answer[0] for number, answer in answers.items() if not isinstance(answer, Unavailable)}
     _signal(config, {row["parent"] for row in before.values()})
     generations = {number: row["generation"] for number, row in before.items()}
-    reloaded, refused = _wait(config, generations, timeout)
+    reloaded, refused, waits = _wait(config, generations, timeout)
     problems += refused
     if as_json:
-        print_row({"ok": not problems, "reloaded": reloaded, "problems": problems}, as_json=True)
+        facts = {"ok": not problems, "reloaded": reloaded, "problems": problems, "waits_for_restart": waits}
+        print_row(facts, as_json=True)
     else:
         for number, generation in reloaded.items():
             click.echo(f"worker {number}: generation {generation}")
-        for problem in problems:
-            remark(problem)
+        for line in (*waits, *problems):
+            remark(line)
     raise SystemExit(1 if problems else 0)
 
 
@@ -93,12 +94,16 @@ def _signal(config: Config, parents: set[int]) -> None:
         raise Told(f"process {parent} cannot be told: {error.strerror}; run this as root or as its user") from None
 
 
-def _wait(config: Config, before: dict[int, int], timeout: float) -> tuple[dict[int, int], list[str]]:
-    """Wait until every worker has reloaded or refused; return the new generations, and what is wrong."""
+def _wait(config: Config, before: dict[int, int], timeout: float) -> tuple[dict[int, int], list[str], list[str]]:
+    """Wait until every worker has reloaded or refused.
+
+    Returns the new generations, what is wrong, and what changed and waits for the next start.
+    """
     deadline = time.monotonic() + timeout
     missing = dict(before)
     reloaded: dict[int, int] = {}
     refusals: dict[int, str] = {}
+    waits: dict[str, None] = {}
     while missing and time.monotonic() < deadline:
         time.sleep(_TURN_SECONDS)
         for number, answer in ask_workers(config, {"verb": "status"}).items():
@@ -109,9 +114,11 @@ def _wait(config: Config, before: dict[int, int], timeout: float) -> tuple[dict[
                 refusals[number] = row["reload_error"]
             elif row["generation"] != before[number]:
                 reloaded[number] = row["generation"]
+                waits |= dict.fromkeys(row["waits_for_restart"])
             else:
                 continue
             del missing[number]
     # All of them say the same of a configuration that is wrong.
     told = list(dict.fromkeys(refusals.values()))
-    return reloaded, told + [f"worker {number} has not reloaded within {timeout:g} seconds" for number in missing]
+    told += [f"worker {number} has not reloaded within {timeout:g} seconds" for number in missing]
+    return reloaded, told, list(waits)

@@ -64,6 +64,7 @@ async def _status(context: Context, _request: Mapping[str, Any]) -> list[dict[st
             "version": __version__,
             "generation": worker.generation,
             "reload_error": worker.reload_error,
+            "waits_for_restart": worker.waits_for_restart,
             "is_draining": any(each.service.is_draining for each in worker.listeners),
             "sessions": len(sessions),
             "logged_in": sum(each.identity is not None for each in sessions),
