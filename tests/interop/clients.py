@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import select
 import smtplib
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -212,12 +214,24 @@ def implicit_tls(it: Submission) -> Iterator[int]:
     """Wrap one connection to a port of ours into TLS, for a program that has none; yield that port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def pump(source: socket.socket, sink: socket.socket) -> None:
-            with contextlib.suppress(OSError):
-                while octets := source.recv(65536):
-                    sink.sendall(octets)
-            with contextlib.suppress(OSError):
-                sink.shutdown(socket.SHUT_RDWR)
+        def carry(inner: socket.socket, outer: ssl.SSLSocket) -> None:
+            # Both ways in one thread: before Python 3.13 no two may use a TLS connection at the same time.
+            outer.setblocking(False)
+            while True:
+                readable, _, _ = select.select([inner, outer], [], [])
+                try:
+                    while octets := outer.recv(65536):
+                        inner.sendall(octets)
+                    return
+                except ssl.SSLWantReadError:
+                    pass
+                if inner in readable:
+                    octets = inner.recv(65536)
+                    if not octets:
+                        return
+                    outer.setblocking(True)
+                    outer.sendall(octets)
+                    outer.setblocking(False)
 
         def serve() -> None:
             with contextlib.suppress(OSError):
@@ -227,10 +241,7 @@ def implicit_tls(it: Submission) -> Iterator[int]:
                     socket.create_connection(("localhost", it.port)) as plain,
                     it.context.wrap_socket(plain, server_hostname="localhost") as outer,
                 ):
-                    back = threading.Thread(target=pump, args=(outer, inner))
-                    back.start()
-                    pump(inner, outer)
-                    back.join()
+                    carry(inner, outer)
 
         thread = threading.Thread(target=serve)
         thread.start()
