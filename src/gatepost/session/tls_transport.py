@@ -65,6 +65,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         end: Callable[[], object] | None = None
         if len(data) <= _SLICE:
             end = self._decrypt(data, pieces)
+            if end is None and len(pieces) == 1:
+                self._protocol.data_received(pieces[0])
+                return
         else:
             view = memoryview(data)
             for start in range(0, len(data), _SLICE):
@@ -180,12 +183,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             return
         if len(data) <= _SLICE:
             self._tls.write(data)
-        else:
-            view = memoryview(data)
-            for start in range(0, len(data), _SLICE):
-                self._tls.write(view[start : start + _SLICE])
-                self._flush()
-        self._flush()
+            if self._below is not None:
+                self._below.write(self._outgoing.read())
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), _SLICE):
+            self._tls.write(view[start : start + _SLICE])
+            self._flush()
 
     def _flush(self) -> None:
         if self._outgoing.pending and self._below is not None:

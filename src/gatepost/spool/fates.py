@@ -52,9 +52,10 @@ class Fates:
                 self._turns.give(change.changed)
             if change.fate is Fate.WRITTEN:
                 self.count += len(change.messages) - len(change.removed)
-                for (entry, file_bytes), (_, octets) in zip(change.entries, change.contents, strict=True):
-                    self._room.take(2 * len(octets))
-                    self._recent.remember_new(entry, file_bytes, octets)
+                if change.messages:
+                    for (entry, file_bytes), (_, octets) in zip(change.entries, change.contents, strict=True):
+                        self._room.take(2 * len(octets))
+                        self._recent.remember_new(entry, file_bytes, octets)
                 if change.finished_body is not None:
                     gone.append(change.finished_body)
             elif change.body is not None:
