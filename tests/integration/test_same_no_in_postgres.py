@@ -30,7 +30,7 @@ def store(accounts_server: PostgresServer, tmp_path: Path) -> dict[str, object]:
         "database": accounts_server.database,
         "user": accounts_server.user,
         "password_file": str(path),
-        "timeout": "60s",
+        "timeout": "30s",
     }
 
 

@@ -75,7 +75,7 @@ async def over_http() -> AsyncIterator[Service]:
             "opens": None if kind == "bare" else "password",
         }
     await made.start()
-    yield Service({"type": "http", "url": f"http://127.0.0.1:{made.port}/", "timeout": "60s"}, REASONS)
+    yield Service({"type": "http", "url": f"http://127.0.0.1:{made.port}/", "timeout": "30s"}, REASONS)
     await made.stop()
 
 
@@ -117,7 +117,7 @@ def in_directory(slapd: Slapd, folder: Path, where: dict[str, str]) -> Service:
         "urls": [slapd.ldapi],
         "bind_dn": SERVICE,
         "bind_password_file": str(folder / "ldap.password"),
-        "timeout": "60s",
+        "timeout": "30s",
         "attributes": attributes,
         **where,
     }
