@@ -36,9 +36,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # What takes longest begins first, so that no worker is still at it when the others have nothing left to do.
 LONGEST = (
-    *("test_fuzz.py", "test_clients.py", "test_testssl.py", "test_next_hop_table.py", "test_crowd.py", "test_crash.py"),
-    *("test_external.py", "test_marked_secrets.py", "test_supervisor.py", "test_revocation.py", "test_powercut.py"),
-    *("test_farewell.py", "test_disk_full.py", "test_restart_under_load.py", "test_node_limits.py"),
+    *("test_fuzz.py", "test_clients.py", "test_states.py", "test_powercut.py", "test_next_hop_table.py"),
+    *("test_crowd.py", "test_supervisor.py", "test_same_no.py", "test_postgres_server.py", "test_smuggling.py"),
+    *("test_testssl.py", "test_external.py", "test_oauth_out.py", "test_marked_secrets.py", "test_provider_away.py"),
+    *("test_renewal.py", "test_revocation.py", "test_session_patience.py", "test_crash.py", "test_postgres_trouble.py"),
+    *("test_farewell.py", "test_operating.py", "test_disk_full.py", "test_restart_under_load.py"),
+    "test_node_limits.py",
 )
 
 

@@ -110,7 +110,7 @@ async def attempt(hop: FakeNextHop, step: str, act: Act, timeouts: Timeouts | No
         "out", "127.0.0.1", hop.port, hostname="gatepost.example", tls=TlsMode.NONE, timeouts=timeouts or Timeouts()
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             if step == "RSET":
                 hop.on("MAIL", say("450 4.7.1 later"), times=1)
                 await host.deliver(delivery("z@x.net"))
@@ -252,7 +252,7 @@ async def test_each_code_on_the_way_in(authority: Authority, step: str) -> None:
                 login="tim",
                 password=Secret(b"pass"),
             )
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(200):
                 got = seen(list(await host.deliver(delivery())))
                 hop.usual()
                 assert seen(list(await host.deliver(delivery()))) == ["delivered 250"]

@@ -183,7 +183,7 @@ class Stage:
         """Return the facts of these kinds so far."""
         return [event for event in self.server.events if isinstance(event, kinds)]
 
-    async def until(self, *what: Any, seconds: float = 60.0) -> None:
+    async def until(self, *what: Any, seconds: float = 200.0) -> None:
         """Wait until each of *what* is true."""
         async with asyncio.timeout(seconds):
             while not all(each() for each in what):

@@ -112,7 +112,7 @@ async def log_in(authority: Authority, password: str = PASSWORD, login: str = TI
 
 async def settled(authority: Authority) -> None:
     assert authority.renewals is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(200):
         await authority.renewals.settled()
 
 

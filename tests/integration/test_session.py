@@ -16,7 +16,7 @@ from stopwatch import Stopwatch
 MESSAGE = b"From: <tim@example.org>\r\nSubject: hi\r\n\r\nhello\r\n"
 
 
-async def until(condition, seconds: float = 60) -> None:
+async def until(condition, seconds: float = 200) -> None:
     """Wait for *condition* without a fixed sleep."""
     async with asyncio.timeout(seconds):
         while not condition():

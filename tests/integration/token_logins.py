@@ -15,7 +15,7 @@ from integration.test_several_stores import hello
 __all__ = ["AUTH", "LATER", "NO", "PATIENCE", "bring", "kept", "moods", "reasons", "reply", "say_token"]
 
 AUTH = {"mechanisms": ("PLAIN", "OAUTHBEARER", "XOAUTH2")}
-PATIENCE = 60.0
+PATIENCE = 200.0
 NO = "535 5.7.8"
 LATER = "454 4.7.0"
 
