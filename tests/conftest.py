@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import asyncio.constants
 import contextlib
 import gc
 import os
@@ -22,10 +21,6 @@ from servers import Authority
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("same")
-
-# The loops' debug mode notes where each callback came from: one place is enough to find it, and ten take half the time
-# of a test.
-asyncio.constants.DEBUG_STACK_DEPTH = 1
 
 
 def pytest_configure(config: pytest.Config) -> None:
