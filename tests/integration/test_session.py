@@ -240,6 +240,34 @@ async def test_a_client_that_does_not_read_costs_one_buffer(start):
         await until(lambda: closed(server))
 
 
+async def test_thousands_of_commands_in_one_go_leave_the_loop_to_others_and_are_not_answered_all_at_once(start):
+    async with start() as server:
+        client = await log_in(server)
+        [session] = server.worker.listeners[0].service.sessions
+        written, turns, is_over = [], 0, False
+        write = session.transport.write
+
+        def note(octets: bytes) -> None:
+            written.append(len(octets))
+            write(octets)
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            if not is_over:
+                asyncio.get_running_loop().call_soon(turn)
+
+        session.transport.write = note
+        session.data_received(b"NOOP\r\n" * 5_000)
+        turn()
+        for _ in range(5_000):
+            assert (await client.reply()).startswith("250 ")
+        is_over = True
+        assert max(written) <= 100 * len("250 2.0.0 OK\r\n")
+        assert turns >= 49
+        await client.close()
+
+
 async def test_two_sessions_do_not_share_limits(start):
     """aiosmtpd keeps the lengths of commands in one object of the class; ours belong to the session."""
     async with start() as server:

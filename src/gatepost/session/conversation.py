@@ -38,6 +38,8 @@ BYE = "quit"
 
 # A client that was silent for so many seconds, outside of a transaction, is idle.
 _AT_REST = 1.0
+# So many replies are gathered into one write, at most.
+_REPLIES_LIMIT = 100
 # Commands that wait for nobody, unless a policy does.
 _AT_ONCE = frozenset({b"EHLO", b"MAIL", b"RCPT", b"RSET", b"NOOP"})
 # Commands with which a client says its name, and the one after which not the next line is a command, but its octets.
@@ -168,6 +170,10 @@ class Conversation(Wire):
             if self.failures >= self.service.limits.refused_commands and not self._end:
                 self.reply(replies.TOO_MANY_REFUSALS)
                 self.hang_up("too many refused commands")
+            elif len(self._out) >= _REPLIES_LIMIT:
+                # Many commands came in one go: their client may not read, and others have work for the loop, too.
+                self.flush()
+                await asyncio.sleep(0)
 
     def set_clock(self) -> None:
         """Say when the session ends at the latest, as it stands now."""

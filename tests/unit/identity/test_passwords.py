@@ -97,9 +97,14 @@ async def test_a_thread_rests_as_long_as_it_worked_in_vain(monkeypatch: pytest.M
 
 
 async def test_who_waits_for_a_pool_that_closes_does_not_wait_for_ever() -> None:
-    pool, go = HashingPool(1), threading.Event()
-    running, waiting = (asyncio.ensure_future(pool.run(go.wait)) for _ in range(2))
-    await asyncio.sleep(0)
+    pool, began, go = HashingPool(1), threading.Event(), threading.Event()
+
+    def work() -> bool:
+        began.set()
+        return go.wait()
+
+    running, waiting = (asyncio.ensure_future(pool.run(work)) for _ in range(2))
+    assert await asyncio.to_thread(began.wait, 60)
     pool.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
