@@ -291,7 +291,7 @@ class Supervisor:
             pairs, trusts = key_pairs(config), client_trusts(config)
             # For the workers that are forked from now on.
             load_pairs(self.context, pairs, minimum_version=config.tls.minimum_version, trusts=trusts)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:  # no SIGHUP ends a server, whatever the disk says to it
             self.emit(ReloadRefused(str(error)))
             message = {"refused": str(error)}
         else:

@@ -73,7 +73,7 @@ def _folders(config: Config, findings: Findings) -> None:
     for number, route in enumerate(config.route):
         if isinstance(route, SandboxRoute):
             _folder(("route", number, "path"), route.path, findings)
-            if _is_ours(route.path.resolve(), config.state_dir.resolve()):
+            if _is_ours(Path(os.path.realpath(route.path)), Path(os.path.realpath(config.state_dir))):
                 text = f"{route.path} is where gatepost keeps things of its own; name another folder"
                 findings.wrong(("route", number, "path"), text)
 
@@ -85,13 +85,18 @@ def _is_ours(path: Path, state_dir: Path) -> bool:
 
 def _folder(key: Key, path: Path, findings: Findings) -> None:
     """A folder that must be writable, or that can be made."""
-    if path.exists():
-        if not path.is_dir():
-            findings.wrong(key, f"{path} is no folder; name one")
-        elif not os.access(path, os.W_OK | os.X_OK):
-            findings.wrong(key, f"{path} cannot be written; give it to the user that runs gatepost")
+    try:
+        if path.exists():
+            if not path.is_dir():
+                findings.wrong(key, f"{path} is no folder; name one")
+            elif not os.access(path, os.W_OK | os.X_OK):
+                findings.wrong(key, f"{path} cannot be written; give it to the user that runs gatepost")
+            return
+        parent = next(each for each in path.parents if each.exists())
+    except OSError as error:
+        text = f"{path}: {error.strerror}; let the user that runs gatepost into its folder, or name another"
+        findings.wrong(key, text)
         return
-    parent = next(each for each in path.parents if each.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         findings.wrong(key, f"{path} does not exist and cannot be made; make it for the user that runs gatepost")
 

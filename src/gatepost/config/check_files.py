@@ -17,25 +17,38 @@ __all__ = ["check_files"]
 
 def check_files(config: Config, findings: Findings) -> None:
     """Look at each file."""
-    key_file, observe = config.secret_key_file, config.observe
-    # The folder of the state is made, and looked at by itself; a key that is there is only read.
-    if not key_file.exists() and key_file.parent != config.state_dir:
-        _file(("secret_key_file",), key_file, findings)
-    elif key_file.is_dir():
-        findings.wrong(("secret_key_file",), f"{key_file} is a folder; name a file in it")
+    state_dir, key_file, observe = config.state_dir, config.secret_key_file, config.observe
+    files: list[tuple[Key, Path]] = [(("secret_key_file",), key_file)]
     for name, path in (("log_file", observe.log_file), ("audit_file", observe.audit_file)):
         if path is not None:
-            _file(("observe", name), path, findings)
-    if observe.audit_file and observe.log_file and observe.audit_file.resolve() == observe.log_file.resolve():
+            files.append((("observe", name), path))
+    for key, path in files:
+        try:
+            # The folder of the state is made, and looked at by itself.
+            if path.parent != state_dir or os.access(state_dir / ".", os.W_OK | os.X_OK):
+                _file(key, path, findings, is_read=path == key_file)
+        except OSError as error:
+            if path.parent != state_dir:
+                text = f"{path}: {error.strerror}; let the user that runs gatepost into its folder, or name another"
+                findings.wrong(key, text)
+    if observe.audit_file and observe.log_file and _same(observe.audit_file, observe.log_file):
         findings.wrong(("observe", "audit_file"), "is the log file, too, and its chain would be broken; name another")
 
 
-def _file(key: Key, path: Path, findings: Findings) -> None:
-    """A file that must be writable, or that can be made; it may be a pipe or a terminal."""
+def _same(one: Path, other: Path) -> bool:
+    return Path(os.path.realpath(one)) == Path(os.path.realpath(other))
+
+
+def _file(key: Key, path: Path, findings: Findings, *, is_read: bool) -> None:
+    """A file that must be writable, or only *is_read* if it is there, or that can be made; also a pipe or a terminal.
+
+    Raises:
+        OSError: a folder on the way to it lets nobody through.
+    """
     if path.is_dir():
         findings.wrong(key, f"{path} is a folder; name a file in it")
     elif path.exists():
-        if not os.access(path, os.W_OK):
+        if not is_read and not os.access(path, os.W_OK):
             findings.wrong(key, f"{path} cannot be written; give it to the user that runs gatepost")
     elif not path.parent.is_dir():
         findings.wrong(key, f"{path.parent} is no folder; make it for the user that runs gatepost, or correct the path")

@@ -67,13 +67,14 @@ def check_routes(config: Config, findings: Findings) -> None:
 def _match(route: Route, key: Key, findings: Findings) -> None:
     if route.match.size_over == 0:
         findings.wrong((*key, "size_over"), "has no effect, as no message is empty; write a larger one, or remove it")
-    seen: set[str] = set()
+    seen: list[tuple[str, tuple[str, ...]]] = []
     for number, header in enumerate(route.match.headers):
-        name = header.name.lower()
-        if name in seen:
-            text = f'is "{header.name}" again, and a message must match both; put all values into one entry'
+        # Of one name with other values both must match, which is no list of values.
+        condition = header.name.lower(), tuple(sorted(header.values))
+        if condition in seen:
+            text = f'says of "{header.name}" what an entry before it says; remove it'
             findings.wrong((*key, "headers", number, "name"), text)
-        seen.add(name)
+        seen.append(condition)
 
 
 def _hides(earlier: Route, route: Route) -> bool:
@@ -103,13 +104,19 @@ def _lmtp(route: LmtpRoute, key: Key, findings: Findings) -> None:
         return
     for name in sorted(_OF_TCP & route.model_fields_set):
         findings.wrong((*key, name), "has no effect beside socket; remove it")
+    try:
+        is_there, is_socket = route.socket.exists(), route.socket.is_socket()
+    except OSError as error:
+        text = f"{route.socket}: {error.strerror}; let the user that runs gatepost into its folder"
+        findings.wrong((*key, "socket"), text)
+        return
     length = len(os.fsencode(route.socket))
     if length > SOCKET_PATH_LIMIT:
         text = f"has {length} octets, and the path of a socket at most {SOCKET_PATH_LIMIT}; choose a shorter one"
         findings.wrong((*key, "socket"), text)
-    elif not route.socket.exists():
+    elif not is_there:
         findings.odd((*key, "socket"), f"{route.socket} is not there now; start what serves it, or correct the path")
-    elif not route.socket.is_socket():
+    elif not is_socket:
         findings.wrong((*key, "socket"), f"{route.socket} is no socket; name that of the LMTP server")
 
 

@@ -56,7 +56,11 @@ def check_stores(config: Config, findings: Findings, now: dt.datetime) -> None:
                 findings.wrong((*key, "database"), "is the database of another store too; remove one of them")
             servers.add((store.host, store.port, store.database))
             continue
-        if store.path.is_dir():
+        try:
+            is_folder = store.path.is_dir()
+        except OSError:
+            is_folder = False  # what reads it says that it cannot be reached
+        if is_folder:
             findings.wrong((*key, "path"), "is a folder; name a file in it")
         elif store.path in paths:
             findings.wrong((*key, "path"), f"is the {_noun(store)} of another store too; remove one of them")

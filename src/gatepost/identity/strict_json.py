@@ -19,8 +19,8 @@ def parse_json(octets: bytes) -> Any:
         ValueError: it is none; the text says what is wrong, and goes on after a name for it.
     """
     try:
-        # RFC 8259 §8.1: JSON is UTF-8, and nothing else.
-        return json.loads(octets.decode(), object_pairs_hook=_object)
+        # RFC 8259 §8.1: JSON is UTF-8, and nothing else; a byte order mark before it may be ignored.
+        return json.loads(octets.decode("utf-8-sig"), object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except _Twice:

@@ -53,6 +53,7 @@ class LogWriter:
         if len(self._lines) < _LINES_WAITING:
             self._lines.append(line)
             if self._is_waiting:
+                self._is_waiting = False  # once is enough to be heard
                 self._bell.put(None)
         else:
             self._drop(1)

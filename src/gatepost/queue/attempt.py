@@ -15,7 +15,7 @@ from gatepost.errors import Misuse, SpoolFull, SpoolUnavailable
 from gatepost.message.dsn import Action
 from gatepost.message.signer import Signer
 from gatepost.model.clock import Clock
-from gatepost.model.delivery import Cause, Deferred, Failed, RemoteReply, Result
+from gatepost.model.delivery import Cause, Deferred, Delivered, Failed, RemoteReply, Result
 from gatepost.model.envelope import Body
 from gatepost.model.value import value
 from gatepost.queue.bounce import Bouncer
@@ -168,7 +168,7 @@ class Attempt:
             if bounce is None:
                 # What cannot be written now could not be in a minute; a delay that an attempt shows is come back to.
                 undrafted, told = repr(error) if reminders or _has_failed(results) else "", reminders
-        is_signature_lost = isinstance(sent, Signed) and sent.is_lost
+        is_signature_lost = isinstance(sent, Signed) and sent.is_lost and _has_gone_out(results)
         return Outcome(results, bounce, undrafted, spool_trouble, given, told, is_signature_lost)
 
     async def remind(self, entry: Entry, late: Sequence[int], reply: RemoteReply, retry_until: float) -> Outcome:
@@ -218,6 +218,10 @@ class Attempt:
 
 def _never() -> bool:
     return False
+
+
+def _has_gone_out(results: tuple[Result, ...]) -> bool:
+    return any(isinstance(each, Delivered) for each in results)
 
 
 def _has_failed(results: tuple[Result, ...]) -> bool:

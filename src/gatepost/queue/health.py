@@ -106,6 +106,7 @@ class Health:
     def probe(self, now: float) -> None:
         """Let one attempt see at once whether it is still in trouble."""
         self.until = min(self.until, now)
+        self._is_probing = False  # one that began before may hang for minutes at what is no more
 
     def begin(self) -> None:
         """Take note of an attempt: on a closed route it is the probe."""

@@ -29,11 +29,16 @@ class Overdue:
     def forget(self, task: asyncio.Task[object]) -> None:
         """Let a task have all the time it wants again."""
         self._due.pop(task, None)
-        self._ended.discard(task)
+        if task in self._ended:  # it came to its end all the same
+            self._ended.discard(task)
+            task.uncancel()
 
     def has_ended(self, task: asyncio.Task[object]) -> bool:
         """Tell whether a task that was cancelled was so by us, and by nobody else; then it may go on."""
-        return task in self._ended and task.uncancel() == 0
+        if task not in self._ended:
+            return False
+        self._ended.discard(task)
+        return task.uncancel() == 0
 
     def _ring_at(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if self._timer is not None:

@@ -322,8 +322,8 @@ class Scheduler:
             envelope = self.informed(flight.entry).envelope
         except SpoolUnavailable:
             return True
-        way = self._routes.route_for(envelope, envelope.recipients[of.indices[0]]) or NO_ROUTE
-        return way.transport is of.route.transport
+        ways = [self._routes.route_for(envelope, envelope.recipients[index]) or NO_ROUTE for index in of.indices]
+        return all(way.transport is of.route.transport for way in ways)
 
     async def _note(self, flight: Flight, of: Group, late: list[int], gate: Gate) -> None:
         """Write down that a message waits at a gate: since when its route is paused, and whose delay is told."""

@@ -95,7 +95,7 @@ def read_keys(state_dir: Path) -> dict[str, tuple[StoredKey, ...]]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        if not state_dir.is_dir():
+        if not os.access(state_dir, os.X_OK):
             return {}  # what is wrong is state_dir
         raise ConfigError(f"{folder}: dkim: {error.strerror}; give it to the user that runs gatepost") from None
     found: dict[str, tuple[StoredKey, ...]] = {}

@@ -229,3 +229,5 @@ def test_a_probe_is_asked_for_once(health: Health) -> None:
     assert health.admits(3)
     health.begin()
     assert not health.admits(3)
+    health.probe(3)  # who asks again does not wait for one that hangs
+    assert health.admits(3)
