@@ -130,6 +130,8 @@ def test_workers_share_the_ports_and_all_take_mail(server: Server) -> None:
 
 
 def test_a_worker_that_dies_is_missed_and_replaced_after_pauses_that_grow(server: Server) -> None:
+    # Whoever is killed at once takes the line that says that it started along.
+    wait_for("both to have started", lambda: len(server.told("worker started")) == 2)
     for deaths in (1, 2):
         [first, second] = server.workers
         os.kill(first, signal.SIGKILL)
