@@ -172,8 +172,7 @@ class Conversation(Wire):
                 self.hang_up("too many refused commands")
             elif len(self._out) >= _REPLIES_LIMIT:
                 # Many commands came in one go: their client may not read, and others have work for the loop, too.
-                self.flush()
-                await asyncio.sleep(0)
+                await self._give_way()
 
     def set_clock(self) -> None:
         """Say when the session ends at the latest, as it stands now."""

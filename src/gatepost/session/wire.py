@@ -282,6 +282,17 @@ class Wire(SMTP):
         while self._is_writing_paused and self.transport is not None:
             await self._wait(deadline)
 
+    async def _give_way(self) -> None:
+        """Write what was said, and let others have the loop.
+
+        Raises:
+            Gone: the session has lasted too long; who never pauses is never waited for.
+        """
+        self.flush()
+        await asyncio.sleep(0)
+        if self.loop.time() >= self.closes_at:
+            raise Gone(timed_out=True)
+
     def close(self) -> None:
         """Write what was said, and hang up."""
         self.flush()
