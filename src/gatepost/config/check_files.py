@@ -25,7 +25,7 @@ def check_files(config: Config, findings: Findings) -> None:
     for key, path in files:
         try:
             # The folder of the state is made, and looked at by itself.
-            if path.parent != state_dir or os.access(state_dir / ".", os.W_OK | os.X_OK):
+            if path.parent != state_dir or os.access(state_dir, os.W_OK | os.X_OK):
                 _file(key, path, findings, is_read=path == key_file)
         except OSError as error:
             if path.parent != state_dir:
