@@ -12,6 +12,7 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+import gatepost.session.wire
 from gatepost.identity.stores.postgres_server import PostgresServer
 from private_postgres import PrivatePostgres, why_missing
 from servers import Authority
@@ -61,9 +62,14 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], a
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is marked ``root`` for everybody else."""
+    """Skip what is marked ``root`` for everybody else, and ``sources`` where this process runs what was compiled."""
     if item.get_closest_marker("root") is not None and os.geteuid() != 0:
         pytest.skip("needs root")
+    if item.get_closest_marker("sources") is not None and IS_COMPILED:
+        pytest.skip("replaces a part of the sources: nothing compiled can be changed")
+
+
+IS_COMPILED = not gatepost.session.wire.__file__.endswith(".py")
 
 
 @pytest.fixture(scope="session")

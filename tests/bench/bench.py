@@ -164,9 +164,10 @@ def main() -> int:
     loads, more = chosen("BENCH_LOADS", "a,b,c,d"), chosen("BENCH_MORE", ",".join(MORE))
     repeats = int(os.environ.get("BENCH_REPEATS", "3"))
     peers = chosen("PEERS", "aiosmtpd")
-    for name in peers:
-        if name not in PEERS:
-            raise SystemExit(f"PEERS: there is no {name}; there are {', '.join(PEERS)}")
+    for what, names, known in (("PEERS", peers, PEERS), ("BENCH_LOADS", loads, LOADS), ("BENCH_MORE", more, MORE)):
+        for name in names:
+            if name not in known:
+                raise SystemExit(f"{what}: there is no {name}; there are {', '.join(known)}")
     versions = {what: version for name in peers for what, version in PEERS[name].versions().items()}
     for what, version in versions.items():
         print(what, version, flush=True)

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import gatepost.session.wire
+
 __all__ = ["Row", "print_rows", "write_report"]
 
 _NOTES = re.compile(r"<!-- by hand -->.*", re.DOTALL)
@@ -48,7 +50,9 @@ def write_report(
     *peers* are the versions of the servers beside gatepost, *notes* what is to be known of them.
     """
     kept = _NOTES.search(path.read_text()) if path.exists() else None
+    compiled = not gatepost.session.wire.__file__.endswith(".py")
     versions = {
+        "gatepost": "compiled by mypyc " + importlib.metadata.version("mypy") if compiled else "not compiled",
         "Python": platform.python_version(),
         "uvloop": importlib.metadata.version("uvloop"),
         "aiosmtpd": importlib.metadata.version("aiosmtpd"),

@@ -13,22 +13,23 @@ from pathlib import Path
 from typing import Protocol
 
 from shell import ROOT, WORK, Failed, has, output, run, say
-from stand_in import BASE, make_base, make_wheelhouse
+from stand_in import BASE, COMPILER, LOCKS, make_base, make_wheelhouse
 
 __all__ = ["Built", "Container", "EngineContainer", "Mount", "build", "can_run", "choose"]
 
-_CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "pyproject.toml", "requirements-image.lock")
+_CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "hatch_build.py", "pyproject.toml", *LOCKS)
 _BASE = "python:3.11-slim-bookworm"
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An image, what built it and from which base, and its size."""
+    """An image, what built it and from which base, its size, and whether what messages pass through is compiled."""
 
     engine: str
     name: str
     base: str
     size_bytes: int
+    is_compiled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +127,26 @@ def build(engine: str, version: str) -> Built:
     context.mkdir(parents=True)
     for each in _CONTEXT:
         shutil.copy(ROOT / each, context)
-    shutil.copytree(ROOT / "src", context / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "src", context / "src", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    compiles = os.environ.get("COMPILE", "1")
     arguments = {"VERSION": version, "REVISION": output("git", "-C", str(ROOT), "rev-parse", "HEAD") or "unknown"}
+    arguments["COMPILE"] = compiles
     base = _BASE
     try:
         run(engine, "pull", _BASE, seconds=120)
     except Failed:
         base = "Debian bookworm with Debian's Python, made by debootstrap"
         say(f"base: {_BASE} cannot be pulled here; in its place stands {base}")
-        _import(engine, make_base())
-        make_wheelhouse(context / "wheelhouse")
+        _import(engine, make_base(BASE), BASE)
         arguments |= {"BASE": BASE, "PIP_NO_INDEX": "1"}
+        if compiles == "1":
+            _import(engine, make_base(COMPILER), COMPILER)
+            arguments |= {"COMPILER": COMPILER}
+        make_wheelhouse(context / "wheelhouse")
     name = f"localhost/gatepost:{version}"
     say(f"build: {engine}, {name}")
     _build(engine, context, name, arguments, [] if base == _BASE else ["--pull=never"])
-    return Built(engine, name, base, _size(engine, name))
+    return Built(engine, name, base, _size(engine, name), compiles == "1")
 
 
 def _build(engine: str, context: Path, name: str, arguments: Mapping[str, str], options: list[str]) -> None:
@@ -151,16 +157,16 @@ def _build(engine: str, context: Path, name: str, arguments: Mapping[str, str], 
     run(engine, "build", *options, *words, f"--tag={name}", context)
 
 
-def _import(engine: str, archive: Path) -> None:
+def _import(engine: str, archive: Path, name: str) -> None:
     if engine != "buildah":
-        run(engine, "import", archive, BASE)
+        run(engine, "import", archive, name)
         return
     folder = WORK / "import"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     (folder / "Dockerfile").write_text(f"FROM scratch\nADD {archive.name} /\n")
     (folder / archive.name).hardlink_to(archive)
-    run("buildah", "build", "--isolation=chroot", f"--tag={BASE}", folder)
+    run("buildah", "build", "--isolation=chroot", f"--tag={name}", folder)
     shutil.rmtree(folder)
 
 

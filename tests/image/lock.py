@@ -1,7 +1,8 @@
-"""Print the part of requirements.lock that the container image is made of: what gatepost needs, and its build backend.
+"""Make two locks of parts of requirements.lock: what gatepost runs on, which is all that the container image has of it,
+and what a wheel of gatepost is built with.
 
-``make generate`` writes it to requirements-image.lock; the dependencies of each distribution are read from this
-environment, where all of requirements.lock is installed.
+``make generate`` writes them to requirements-image.lock and requirements-compile.lock; the dependencies of each
+distribution are read from this environment, where all of requirements.lock is installed.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ def runtime() -> set[str]:
     return closure(project["dependencies"] + project["optional-dependencies"]["postgres"])
 
 
-def backend() -> set[str]:
-    """Return what it takes to build gatepost."""
-    return closure(tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"])
+def compiler() -> set[str]:
+    """Return what it takes to build gatepost, and to compile it."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return closure(pyproject["build-system"]["requires"] + pyproject["dependency-groups"]["compile"])
 
 
 def subset(text: str, names: set[str]) -> str:
@@ -56,4 +58,6 @@ def subset(text: str, names: set[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(subset((ROOT / "requirements.lock").read_text(), runtime() | backend()), end="")
+    everything = (ROOT / "requirements.lock").read_text()
+    (ROOT / "requirements-image.lock").write_text(subset(everything, runtime()))
+    (ROOT / "requirements-compile.lock").write_text(subset(everything, compiler()))

@@ -52,6 +52,8 @@ def _print(image: Built, figures: Figures) -> None:
     say(f"size     {image.size_bytes / 1e6:.0f} MB, in one layer")
     say(f"ready    {first:.2f} s the first time, {second:.2f} s then (at most {_READY_SECONDS} s)")
     say(f"health   gatepost health says yes, {figures.healthy_seconds:.2f} s later")
+    compiled = f"{figures.compiled} modules" if image.is_compiled else "nothing (COMPILE=0)"
+    say(f"compiled {compiled}")
     say(f"memory   {figures.memory_kib / 1024:.0f} MiB, all processes, what they share counted once")
     say(f"mail     {figures.messages} messages by 587 STARTTLS and 465, with each mechanism, all reached the next hop")
     say("user     10001, read-only root, no capabilities, no new privileges")

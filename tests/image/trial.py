@@ -53,6 +53,24 @@ print(field('Uid'), int(field('CapEff'), 16), field('NoNewPrivs'), writable, sha
 """
 
 
+# What is compiled, and what must not be there: all that only builds.
+_CONTENTS = """
+import pathlib, shutil, sysconfig
+import gatepost
+here = pathlib.Path(gatepost.__file__).parent
+print(sum(1 for each in here.rglob('*.so') if not each.name.partition('.')[0].endswith('__mypyc')))
+for each in ('gcc', 'cc', 'as', 'ld', 'make', 'pip', 'pip3'):
+    if shutil.which(each):
+        print(each)
+for each in ('hatchling', 'mypy', 'mypyc', 'pip', 'setuptools'):
+    if (here.parent / each).exists():
+        print(each)
+for each in (sysconfig.get_path('include'), '/usr/include', '/usr/local/include'):
+    if pathlib.Path(each).exists():
+        print(each)
+"""
+
+
 @dataclass
 class Figures:
     """What was measured."""
@@ -60,6 +78,7 @@ class Figures:
     ready_seconds: list[float] = field(default_factory=list)
     healthy_seconds: float = 0.0
     memory_kib: int = 0
+    compiled: int = 0
     messages: int = 0
     stop_seconds: float = 0.0
 
@@ -134,6 +153,8 @@ def try_out(image: Built, *, by_engine: bool) -> Figures:
         if "tim@example.org" not in run(*container.inside("gatepost", "account", "list")):
             raise Failed("the account is gone in the second container")
         server.stop(30)
+    if image.is_compiled != (figures.compiled > 0):
+        raise Failed(f"{figures.compiled} modules of the image are compiled")
     return figures
 
 
@@ -234,3 +255,7 @@ def _look(container: Container, figures: Figures) -> None:
     if seen[:4] != [str(_UID), "0", "1", "False"]:
         raise Failed(f"uid, capabilities, no-new-privileges, writable root: {' '.join(seen[:4])}")
     figures.memory_kib = int(seen[4])
+    compiled, *builds = run(*container.inside("/opt/gatepost/bin/python", "-c", _CONTENTS)).split()
+    if builds:
+        raise Failed(f"the image holds what only builds: {' '.join(builds)}")
+    figures.compiled = int(compiled)

@@ -94,6 +94,7 @@ async def test_lines_over_1000_octets_are_taken(start):
         await client.close()
 
 
+@pytest.mark.sources
 @pytest.mark.parametrize(
     ("error", "reply"),
     [(ZeroDivisionError("a path: /etc/shadow"), "451 4.3.0 "), (SpoolFull("/var/lib/x is full"), "452 4.3.1 ")],

@@ -228,6 +228,7 @@ async def test_a_stranger_gains_no_time_by_a_chunk(start):
         client.abort()
 
 
+@pytest.mark.sources
 @pytest.mark.rfc("3030 §2")
 async def test_a_spool_without_room_is_told_after_the_chunk_and_every_chunk_after_it_refused(start, monkeypatch):
     async with start() as server:

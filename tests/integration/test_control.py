@@ -111,6 +111,7 @@ async def test_messages_are_changed_and_those_of_others_are_unknown(start: Start
         assert server.worker.spool.count() == 0
 
 
+@pytest.mark.sources
 async def test_a_drop_that_takes_too_long_is_told_and_still_comes_to_its_end(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def test_no_dialog_gets_a_wrong_answer_or_leaves_anything_behind(
     assert {220, 221, 235, 250, 334, 354, 421, 500, 501, 503, 530, 538, 554} <= set(report.codes)
 
 
+@pytest.mark.sources
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("end", [b"\n.\r\n", b"\r\n.\n", b"\r.\r"])

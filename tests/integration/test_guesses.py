@@ -529,6 +529,7 @@ async def test_a_file_that_cannot_be_written_lets_logins_in_near_the_limit_too(t
         assert await one.count("a 192.0.2.1") == 7
 
 
+@pytest.mark.sources
 async def test_what_could_not_be_written_does_not_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(guesses_module, "_UNWRITTEN_LIMIT", 10)
     monkeypatch.setattr(guesses_module, "_PLAN_LIMIT", 10)

@@ -205,6 +205,7 @@ async def test_a_message_too_big_hears_so_at_its_end(start):
         await client.close()
 
 
+@pytest.mark.sources
 @pytest.mark.rfc("1870 §6.1")
 async def test_what_finds_no_room_is_refused_before_it_is_sent(start, monkeypatch):
     async with start() as server:

@@ -168,6 +168,7 @@ async def test_who_is_logged_in_has_as_many_commands_as_they_like(start):
         await client.close()
 
 
+@pytest.mark.sources
 async def test_a_message_kept_while_its_client_hung_up_is_told_of_and_relayed(start, monkeypatch):
     """The spool may have it already: it must not lie there unseen until another message wakes the queue."""
     async with start() as server:

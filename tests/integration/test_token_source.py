@@ -151,8 +151,7 @@ async def test_a_rotated_refresh_token_is_on_disk_before_the_access_token_is_use
 ) -> None:
     """The disk fills up while the issuer answers: nobody gets a token, and nobody else renews, until it is kept."""
     await world.log_in()
-    source, other = world.source(world.client(timeout=0.1)), world.source(world.client(timeout=0.1))
-    monkeypatch.setattr(token_source, "_LOCK_PATIENCE", 0.1)
+    source, other = world.source(), world.source(world.client(timeout=1.0))
     write, is_full = world.store._write, asyncio.Event()
 
     def full(route: str, tokens: Tokens) -> None:
@@ -162,11 +161,16 @@ async def test_a_rotated_refresh_token_is_on_disk_before_the_access_token_is_use
 
     monkeypatch.setattr(world.store, "_write", full)
     is_full.set()
+    waiting = asyncio.create_task(source.get())
+    await until(lambda: "no room" in source.state().reason)
+    source.client = world.client(timeout=0.1)  # who comes now waits less
+    monkeypatch.setattr(token_source, "_LOCK_PATIENCE", 0.1)
     assert "no room" in await refusal(source)
     assert "renews its token just now" in await refusal(other)
     assert world.provider.asked["token"] == 1
+    assert not waiting.done()
     is_full.clear()
-    token = await source.get()
+    token = await waiting
     assert await other.get() == token
     assert world.provider.asked["token"] == 1
 

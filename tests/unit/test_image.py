@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from gatepost.config.schema import Config
-from image.lock import ROOT, backend, runtime, subset
+from image.lock import ROOT, compiler, runtime, subset
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE = (ROOT / "compose.yaml").read_text()
 UNITS = ROOT / "config" / "systemd"
+BUILDER = DOCKERFILE.split("\nFROM ")[2]
 LAST_STAGE = DOCKERFILE.rpartition("\nFROM ")[2]
 
 
@@ -27,8 +28,15 @@ def instructions(stage: str) -> dict[str, str]:
 
 def test_the_image_is_made_of_what_is_locked_and_no_more() -> None:
     text = (ROOT / "requirements.lock").read_text()
-    assert (ROOT / "requirements-image.lock").read_text() == subset(text, runtime() | backend()), "run: make generate"
-    assert not {"pytest", "mypy", "ruff"} & (runtime() | backend())
+    assert (ROOT / "requirements-image.lock").read_text() == subset(text, runtime()), "run: make generate"
+    assert not {"hatchling", "mypy", "pytest", "ruff", "setuptools"} & runtime()
+
+
+def test_the_wheel_is_built_with_what_is_locked_and_no_more() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    assert (ROOT / "requirements-compile.lock").read_text() == subset(text, compiler()), "run: make generate"
+    assert {"hatchling", "mypy", "setuptools"} <= compiler()
+    assert not {"pytest", "ruff"} & compiler()
 
 
 def test_a_name_that_is_not_locked_is_missed() -> None:
@@ -36,17 +44,23 @@ def test_a_name_that_is_not_locked_is_missed() -> None:
         subset((ROOT / "requirements.lock").read_text(), {"click", "nothing-of-ours"})
 
 
-def test_what_only_builds_is_taken_out_again() -> None:
-    words = re.search(r"pip uninstall --quiet --yes \\\n(.*?) \\\n", DOCKERFILE, re.DOTALL)
-    assert words is not None
-    assert set(words[1].split()) == (backend() - runtime()) | {"pip", "setuptools"}
+def test_of_what_only_builds_nothing_but_the_wheel_is_taken() -> None:
+    assert re.findall(r"^COPY --from=(.*)$", DOCKERFILE, flags=re.MULTILINE) == [
+        "compiler /tmp/wheel ./wheel",
+        "builder /image/ /",
+    ]
+    assert "pip uninstall --quiet --yes pip setuptools \\\n" in DOCKERFILE
+    (locks,) = re.findall(r"--requirement .*", BUILDER)
+    assert locks == "--requirement wheelhouse/requirements-image.lock"
 
 
 def test_packages_are_held_to_their_hashes() -> None:
-    installs = re.findall(r"pip install .*?(?=&&|\n[A-Z])", DOCKERFILE, re.DOTALL)
-    assert len(installs) == 2
-    assert "--require-hashes" in installs[0]
-    assert "--no-deps --no-build-isolation" in installs[1]
+    steps = re.findall(r"pip (?:install|wheel) .*?(?=&&|\n[A-Z])", DOCKERFILE, re.DOTALL)
+    assert len(steps) == 4
+    assert "--require-hashes" in steps[0]
+    assert "--no-deps --no-build-isolation" in steps[1]
+    assert "--require-hashes" in steps[2]
+    assert "--no-deps --no-index" in steps[3]
 
 
 def test_the_last_stage_is_what_users_were_promised() -> None:
@@ -61,8 +75,19 @@ def test_the_last_stage_is_what_users_were_promised() -> None:
     assert "RUN" not in found
 
 
-def test_two_stages_begin_with_a_base_that_can_be_chosen() -> None:
-    assert re.findall(r"^FROM (.*)$", DOCKERFILE, flags=re.MULTILINE) == ["${BASE} AS builder", "scratch"]
+def test_both_stages_before_the_last_begin_with_a_base_that_can_be_chosen() -> None:
+    stages = re.findall(r"^FROM (.*)$", DOCKERFILE, flags=re.MULTILINE)
+    assert stages == ["${COMPILER} AS compiler", "${BASE} AS builder", "scratch"]
+    assert "\nARG COMPILER=${BASE}\n" in DOCKERFILE
+
+
+def test_what_the_image_is_built_from_comes_to_the_builder_and_nothing_that_was_compiled_here() -> None:
+    kept_out, taken = [], []
+    for line in (ROOT / ".dockerignore").read_text().splitlines()[1:]:
+        (taken if line.startswith("!") else kept_out).append(line.removeprefix("!"))
+    assert kept_out == ["*", "**/__pycache__", "**/*.so"]
+    copied = re.findall(r"^COPY (?!--)(.*) \./.*$", DOCKERFILE, flags=re.MULTILINE)
+    assert {each.rstrip("*") for line in copied for each in line.split()} == set(taken)
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore", "compose.yaml", "tests/image/engines.py"])

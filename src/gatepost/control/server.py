@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.control.protocol import REQUEST_BYTES, decode, encode, reachable, socket_paths
 from gatepost.control.tail import Tail, parse_wanted
 from gatepost.control.verbs import VERBS, Context
+from gatepost.ending import cancelled
 from gatepost.errors import ConfigError, GatepostError, Malformed
 from gatepost.observe.events import Event
 
@@ -72,9 +73,7 @@ class Control:
             return
         self._server.close()
         self._server = None
-        for task in self._clients:
-            task.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await cancelled(self._clients)
         with contextlib.suppress(OSError):
             status = self._path.lstat()
             if (status.st_dev, status.st_ino) == self._inode:

@@ -21,7 +21,8 @@ from gatepost.identity.issuer_http import IssuerHttp
 from gatepost.identity.strict_json import parse_json
 from gatepost.identity.tokens import TokenInvalid, TokenSubject
 from gatepost.model.clock import Clock
-from gatepost.model.identity import Secret, Standing
+from gatepost.model.identity import Secret
+from gatepost.model.standing import Standing
 
 __all__ = ["Introspection"]
 

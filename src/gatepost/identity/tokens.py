@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gatepost.model.identity import Secret, Standing
+from gatepost.model.identity import Secret
+from gatepost.model.standing import Standing
 
 __all__ = ["TokenInvalid", "TokenSubject", "Tokens"]
 

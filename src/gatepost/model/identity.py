@@ -7,6 +7,7 @@ from typing import Final
 
 from gatepost.errors import Malformed
 from gatepost.model.address import Mailbox, ascii_domain, parse_domain, parse_mailbox
+from gatepost.model.standing import Standing
 
 __all__ = ["Identity", "Secret", "SenderPattern", "Standing", "parse_sender_pattern"]
 
@@ -81,19 +82,6 @@ def parse_sender_pattern(text: str) -> SenderPattern:
     if "*" in mailbox.local:
         raise Malformed(f"{text!r} has an asterisk in a name; write name@domain, *@domain or *")
     return SenderPattern(mailbox.local.lower(), mailbox.ascii_domain)
-
-
-class Standing:
-    """Whether that by which somebody logged in still counts; all sessions that came by the same share it.
-
-    Attributes:
-        ended: why it does not any more; empty while it does.
-    """
-
-    __slots__ = ("__weakref__", "ended")
-
-    def __init__(self) -> None:
-        self.ended = ""
 
 
 @dataclass(frozen=True, slots=True)

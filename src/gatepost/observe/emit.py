@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
 
 from gatepost.observe.events import Event
 
 __all__ = ["Emitter", "Listener"]
 
 Listener = Callable[[Event], None]
+_Divided = Callable[[type[Event]], Sequence[Listener]]
 
 _log = logging.getLogger("gatepost.observe")
-
-
-@runtime_checkable
-class _Divided(Protocol):
-    def for_kind(self, kind: type[Event], /) -> Sequence[Listener]: ...
 
 
 class Emitter:
@@ -42,7 +37,8 @@ class Emitter:
         for listener, wanted in self._listeners:
             if issubclass(kind, wanted):
                 # One that does something else for each kind of event says what, and is not asked each time.
-                found += listener.for_kind(kind) if isinstance(listener, _Divided) else (listener,)
+                divided: _Divided | None = getattr(listener, "for_kind", None)
+                found += (listener,) if divided is None else divided(kind)
         self._of_kind[kind] = tuple(found)
         return self._of_kind[kind]
 

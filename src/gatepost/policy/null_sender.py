@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gatepost.model.envelope import Transaction
 from gatepost.model.reply import NULL_SENDER_REFUSED
 from gatepost.model.verdict import ACCEPT, Refuse, Verdict
@@ -18,7 +20,7 @@ class NullSender:
     """
 
     name = "null-sender"
-    stage = Stage.MAIL
+    stage: ClassVar[Stage] = Stage.MAIL
 
     def __init__(self, *, allow: bool = False) -> None:
         self._allow = allow

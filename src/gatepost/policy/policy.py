@@ -29,7 +29,11 @@ class Policy(Protocol):
     """
 
     name: str
-    stage: Stage
+
+    @property
+    def stage(self) -> Stage:
+        """When it is asked."""
+        ...
 
     async def check(self, transaction: Transaction) -> Verdict:
         """Judge *transaction* as it stands."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 from gatepost.model.envelope import Transaction
 from gatepost.model.identity import Identity
@@ -51,7 +52,7 @@ class RecipientQuota(_Limits):
     """
 
     name = "recipient-quota"
-    stage = Stage.RCPT
+    stage: ClassVar[Stage] = Stage.RCPT
 
     async def check(self, transaction: Transaction) -> Verdict:
         """Judge one more recipient."""
@@ -78,7 +79,7 @@ class Quota(_Limits):
     """
 
     name = "quota"
-    stage = Stage.HEADER
+    stage: ClassVar[Stage] = Stage.HEADER
 
     async def check(self, transaction: Transaction) -> Verdict:
         """Take it for the whole message."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gatepost.model.envelope import Transaction
 from gatepost.model.reply import NOT_YOUR_RECIPIENT, TOO_MANY_RECIPIENTS
 from gatepost.model.verdict import ACCEPT, Refuse, Verdict
@@ -17,7 +19,7 @@ class AllowedRecipients:
     """Refuse a recipient that the credential may not write to."""
 
     name = "allowed-recipients"
-    stage = Stage.RCPT
+    stage: ClassVar[Stage] = Stage.RCPT
 
     async def check(self, transaction: Transaction) -> Verdict:
         """Judge one more recipient."""
@@ -36,7 +38,7 @@ class RecipientLimit:
     """
 
     name = "recipient-limit"
-    stage = Stage.RCPT
+    stage: ClassVar[Stage] = Stage.RCPT
 
     def __init__(self, recipients: int = _DEFAULT) -> None:
         self._limit = recipients

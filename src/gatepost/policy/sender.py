@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gatepost.model.address import Mailbox
 from gatepost.model.envelope import Transaction
 from gatepost.model.identity import Identity
@@ -22,7 +24,7 @@ class OwnSender:
     """
 
     name = "own-sender"
-    stage = Stage.MAIL
+    stage: ClassVar[Stage] = Stage.MAIL
 
     def __init__(self, *, detail_separator: str | None = "+") -> None:
         self._separator = detail_separator
@@ -44,7 +46,7 @@ class HeaderFrom:
     """
 
     name = "header-from"
-    stage = Stage.HEADER
+    stage: ClassVar[Stage] = Stage.HEADER
 
     def __init__(self, *, detail_separator: str | None = "+") -> None:
         self._separator = detail_separator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gatepost.model.envelope import Transaction
 from gatepost.model.reply import MESSAGE_TOO_BIG
 from gatepost.model.verdict import ACCEPT, Refuse, Verdict
@@ -18,7 +20,7 @@ class DeclaredSize:
     """
 
     name = "declared-size"
-    stage = Stage.MAIL
+    stage: ClassVar[Stage] = Stage.MAIL
 
     def __init__(self, message_bytes: int) -> None:
         self._limit = message_bytes

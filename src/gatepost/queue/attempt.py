@@ -135,6 +135,7 @@ class Attempt:
         bounce: Draft | None = None
         sent: Content | None = None
         undrafted = spool_trouble = ""
+        is_unreadable = False
         try:
             try:
                 async with self._spool.content(entry) as content:
@@ -155,8 +156,10 @@ class Attempt:
                             entry, told, content, self._clock.now(), retry_until=retry_until
                         )
             except SpoolUnavailable as error:
+                is_unreadable, spool_trouble = True, str(error)
+            if is_unreadable:
                 # The content cannot be read, but its sender can still be told.
-                spool_trouble, now = str(error), self._clock.now()
+                now = self._clock.now()
                 if recipients:
                     results = results or _deferred(len(recipients), _UNREADABLE, is_last=is_last())
                     told, undrafted = notices(envelope, indices, results, late, now)

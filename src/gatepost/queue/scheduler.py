@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from operator import attrgetter
 
+from gatepost.ending import cancelled, ended_by
 from gatepost.errors import SpoolUnavailable
 from gatepost.message.signer import Signer
 from gatepost.model.clock import Clock
@@ -122,38 +123,40 @@ class Scheduler:
         """Deliver until `drain` is called or the task is cancelled; what is under way is then cancelled too."""
         self._is_running = True
         self._reading.sweep_at = 0.0
-        try:
-            while self._is_running:
-                self._poked.clear()
-                try:
-                    wait = self._round()
-                except SpoolUnavailable as error:
-                    self._emit(SpoolTroubled(str(error)))
-                    wait = _TROUBLE_PAUSE_LIMIT
-                await self._sleep(wait)
-        finally:
-            if self._is_running:
-                self._is_running = False
-                await self._cancel()
+        await ended_by(self._rounds(), self._stop)
+
+    async def _rounds(self) -> None:
+        while self._is_running:
+            self._poked.clear()
+            try:
+                wait = self._round()
+            except SpoolUnavailable as error:
+                self._emit(SpoolTroubled(str(error)))
+                wait = _TROUBLE_PAUSE_LIMIT
+            await self._sleep(wait)
+
+    async def _stop(self) -> None:
+        if self._is_running:
+            self._is_running = False
+            await self._cancel()
 
     async def drain(self, seconds: float) -> None:
         """Start nothing more, give attempts under way some time, then cancel them: what they were for stays queued."""
         self._is_running = False
         self._attempt.is_ending = True
+        await ended_by(self._dwindle(seconds), self._cancel)
+
+    async def _dwindle(self, seconds: float) -> None:
         timer = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
             while self._tasks and not timer.done():
                 await asyncio.wait({timer, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             timer.cancel()
-            await self._cancel()
-            self._poked.set()
 
     async def _cancel(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(self._tasks)
+        self._poked.set()
 
     # Looking for what is due.
 
@@ -354,16 +357,18 @@ class Scheduler:
         async with flight.lock:
             try:
                 while True:
-                    now, health = self._clock.now(), gate.health
+                    now = self._clock.now()
                     settlement = settle_up(
-                        flight, of, outcome, cause, health, ended, now, self._schedule_of, self.health
+                        flight, of, outcome, cause, gate.health, ended, now, self._schedule_of, self.health
                     )
                     try:
                         receipts = await self._spool.settle(flight.id, settlement)
                         break
                     except SpoolUnavailable as error:
                         if not pause:
-                            self._get_stuck(error)
+                            self.stuck += 1
+                            if self.stuck == 1:
+                                self._emit(SpoolTroubled(str(error)))
                     pause = min(2 * pause or _TROUBLE_PAUSE, _TROUBLE_PAUSE_LIMIT)
                     await self._clock.sleep(pause)
             finally:
@@ -378,11 +383,6 @@ class Scheduler:
         if flight.is_pending:
             self._reading.due_again(settlement.due)
             self._expect(settlement.due)
-
-    def _get_stuck(self, error: SpoolUnavailable) -> None:
-        self.stuck += 1
-        if self.stuck == 1:
-            self._emit(SpoolTroubled(str(error)))
 
     def informed(self, entry: Entry) -> Entry:
         """Return *entry* with what the routes ask of its header.

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
+from gatepost.ending import ended_by
 from gatepost.errors import Malformed, SpoolUnavailable
 from gatepost.model.address import Mailbox
 from gatepost.model.delivery import Deferred, Delivered, Failed, Handover, RemoteReply, Result
 from gatepost.model.envelope import Body, Envelope, Recipient
 from gatepost.relay.capabilities import Capabilities
-from gatepost.relay.conversion import convert
+from gatepost.relay.conversion import convert, end
 from gatepost.relay.dsn_parameters import mail_parameters, rcpt_parameters
 from gatepost.relay.replies import WireReply
 from gatepost.relay.stuffing import END, DotStuffer, stuff
@@ -281,27 +283,30 @@ class Connection:
 
     async def _stream(self, content: Content) -> bool:
         """Send the content with its final dot; False if the next hop spoke or went away before the dot."""
-        wire, seconds = self.wire, self._timeouts.block
         stuffer = DotStuffer()
-        sent_bytes = 0
         chunks = content.chunks()
-        try:
-            async for chunk in chunks:
-                sent_bytes += len(chunk)
-                for start in range(0, len(chunk), _PIECE_BYTES):
-                    if not await wire.writable(seconds):
-                        return False
-                    wire.write(stuffer.feed(chunk[start : start + _PIECE_BYTES]))
-                    await asyncio.sleep(0)  # the sockets may take it all: let others work, and hear the next hop
-        finally:
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
+        sent_bytes = await ended_by(self._stream_chunks(chunks, stuffer), partial(end, chunks))
+        if sent_bytes is None:
+            return False
         if sent_bytes != content.size_bytes:
             raise SpoolUnavailable(f"content has {sent_bytes} octets instead of {content.size_bytes}")
-        if not await wire.writable(seconds):
+        if not await self.wire.writable(self._timeouts.block):
             return False
-        wire.write(stuffer.finish())
+        self.wire.write(stuffer.finish())
         return True
+
+    async def _stream_chunks(self, chunks: AsyncIterator[bytes], stuffer: DotStuffer) -> int | None:
+        """Send them; return how many octets they have, or None if the next hop spoke or went away."""
+        wire, seconds = self.wire, self._timeouts.block
+        sent_bytes = 0
+        async for chunk in chunks:
+            sent_bytes += len(chunk)
+            for start in range(0, len(chunk), _PIECE_BYTES):
+                if not await wire.writable(seconds):
+                    return None
+                wire.write(stuffer.feed(chunk[start : start + _PIECE_BYTES]))
+                await asyncio.sleep(0)  # the sockets may take it all: let others work, and hear the next hop
+        return sent_bytes
 
     # What is heard.
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from gatepost.model.delivery import Deferred, Delivered, Handover, Result
 from gatepost.relay.client import Connection
@@ -76,16 +74,8 @@ class LmtpConnection(Connection):
 class Lmtp(SmartHost):
     """One host that takes the mail onward by LMTP: a smart host but for LHLO, and for a reply to each recipient.
 
-    Args:
-        name: name of the route it serves.
-        host: its name or address; for a socket, what it is called in results.
-        port: its TCP port; 0 for a socket.
-        socket: its Unix socket, instead of a port.
-        options: as for a `SmartHost`.
+    Without a port and with a socket, its host is what it is called in results.
     """
 
-    _connection = LmtpConnection
-
-    def __init__(self, name: str, host: str, port: int = 0, *, socket: Path | None = None, **options: Any) -> None:
-        super().__init__(name, host, port, **options)
-        self._next_hop = replace(self._next_hop, is_lmtp=True, socket=socket)
+    _connection: ClassVar[type[Connection]] = LmtpConnection
+    _is_lmtp: ClassVar[bool] = True

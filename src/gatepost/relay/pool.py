@@ -209,6 +209,7 @@ class Pool:
 
     async def _open(self, patience: float | None) -> Connection:
         """Open a connection in a slot that is reserved."""
+        connection: Connection | None
         try:
             connection = await self._open_connection(patience)
         except Trouble as trouble:
@@ -218,16 +219,19 @@ class Pool:
                 # Others stand: it takes no more than these.  Keep to them for a while, and wait in line for one.
                 self._ceiling = self._slots - self._opening
                 self._ceiling_until = asyncio.get_running_loop().time() + CEILING_SECONDS
-                return await self._queue(patience)
-            self._is_proven = False
-            if not self._slots:
-                self._refuse_waiting(trouble)
-            raise
+                connection = None
+            else:
+                self._is_proven = False
+                if not self._slots:
+                    self._refuse_waiting(trouble)
+                raise
         except BaseException:
             self._free()
             self._opening -= 1
             self._grant()
             raise
+        if connection is None:
+            return await self._queue(patience)
         self._opening -= 1
         self._is_proven = True
         self._grant()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 
+from gatepost.ending import ended_by
 from gatepost.model.delivery import Delivered, Failed, RemoteReply, Result
 from gatepost.relay.conversion import Prefixed, end
 from gatepost.relay.known_replies import KnownReplies
@@ -69,18 +71,20 @@ async def _with_field(content: Content, header_bytes: int, name: str, value: str
     """Return *content* with a header field on top, or as it is if it has one of that name."""
     header = content.inline
     if header is None:
-        pieces, size = [], 0
         chunks = content.chunks()
-        try:
-            async for chunk in chunks:
-                pieces.append(chunk)
-                size += len(chunk)
-                if size >= header_bytes:
-                    break
-        finally:
-            await end(chunks)
-        header = b"".join(pieces)
+        header = await ended_by(_beginning(chunks, header_bytes), partial(end, chunks))
     wanted = b"\r\n" + name.lower().encode("ascii") + b":"
     if wanted in (b"\r\n" + header[:header_bytes]).lower():
         return content
     return Prefixed(content, f"{name}: {value}\r\n".encode("ascii"))
+
+
+async def _beginning(chunks: AsyncIterator[bytes], octets: int) -> bytes:
+    """Read so many *octets*, if there are so many, and the rest of the chunk they end in."""
+    pieces, size = [], 0
+    async for chunk in chunks:
+        pieces.append(chunk)
+        size += len(chunk)
+        if size >= octets:
+            break
+    return b"".join(pieces)

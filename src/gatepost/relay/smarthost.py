@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.address import ascii_domain
@@ -82,7 +83,7 @@ class SmartHost:
     Args:
         name: name of the route it serves.
         host: its name or address.
-        port: its TCP port.
+        port: its TCP port; 0 for a socket.
         hostname: our own name, for EHLO.
         tls: how the connection is encrypted.
         verify: whether its certificate must be good and carry its name.
@@ -102,19 +103,21 @@ class SmartHost:
         messages_per_connection: messages on one connection, after which it is closed.
         recipients_per_transaction: recipients of one transaction; more are sent as several.
         share: our part of the connections to this host, if others of this node have some, too.
+        socket: its Unix socket, instead of a port; only for LMTP.
 
     Raises:
         Malformed: *host* or *hostname* is no name.
         OSError: *ca_file*, *certificate* or *key* cannot be read.
     """
 
-    _connection = Connection
+    _connection: ClassVar[type[Connection]] = Connection
+    _is_lmtp: ClassVar[bool] = False
 
     def __init__(
         self,
         name: str,
         host: str,
-        port: int,
+        port: int = 0,
         *,
         hostname: str,
         tls: TlsMode = TlsMode.STARTTLS,
@@ -135,6 +138,7 @@ class SmartHost:
         messages_per_connection: int = 100,
         recipients_per_transaction: int = 100,
         share: Share | None = None,
+        socket: Path | None = None,
     ) -> None:
         self.name = name
         self._tokens = tokens
@@ -154,6 +158,8 @@ class SmartHost:
             has_certificate=certificate is not None,
             sources=sources_of(source_addresses),
             mechanisms=frozenset(mechanisms),
+            is_lmtp=self._is_lmtp,
+            socket=socket,
         )
         self._recipients_per_transaction = recipients_per_transaction
         self._pool = Pool(

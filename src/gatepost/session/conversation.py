@@ -52,6 +52,9 @@ _USUAL = {
 }
 
 
+Command = Callable[[Any, str], Awaitable[None]]
+
+
 class Conversation(Wire):
     """One connection, from greeting to goodbye.
 
@@ -65,7 +68,7 @@ class Conversation(Wire):
         ValueError: without an authority there must be a handler that takes the messages.
     """
 
-    commands: ClassVar[dict[str, Callable[[Any, str], Awaitable[None]]]] = {}
+    commands: ClassVar[dict[str, Command]] = {}
 
     def __init_subclass__(cls) -> None:
         """Make the table of commands, once for a class: the method ``smtp_<NAME>`` answers NAME."""
@@ -241,6 +244,7 @@ class Conversation(Wire):
             else:
                 self.refuse(no, command, str(no))
             return
+        trouble: Exception | None = None
         try:
             # RFC 6531 §3.4: arguments are UTF-8, of which ASCII is a part.  Names of machines come in any encoding.
             argument = rest.decode(errors="replace" if command in _IN_ANY_ENCODING else "strict")
@@ -252,7 +256,9 @@ class Conversation(Wire):
         except Gone:
             raise
         except Exception as error:  # noqa: BLE001 - one of the three places: a command must not end the server
-            await tell_trouble(self, command, error)
+            trouble = error
+        if trouble is not None:
+            await tell_trouble(self, command, trouble)
 
     # What commands use
 

@@ -115,36 +115,31 @@ async def login(session: Conversation, argument: str) -> None:
     )
     client = _Client(session, mechanism)
     guard = Guard(attempt, client, mechanism, session.service.guesses, session.peer.address)
+    ended: NotJudged | Malformed | None = None
     try:
-        outcome = await drive(exchange, guard, guard)
-        if isinstance(outcome, Granted):
-            identity = await _admit(session, attempt, outcome, client, guard)
-            if identity is not None:
-                _succeed(session, identity, mechanism)
-                return
-            reason = attempt.reason
-        else:
-            reason = attempt.reason or attempt.doomed or outcome.reason
-        await _fail(session, client, guard, attempt, mechanism, replies.AUTH_FAILED, reason)
-    except NotJudged as error:
-        await _turn_away(session, attempt, mechanism, str(error))
-    except (Cancelled, TooLong) as error:
-        # RFC 4954 §4: a cancelled exchange is no failure, unless the answer was a no already.
-        if client.was_refused:
-            await _fail(session, client, guard, attempt, mechanism, reply_to(error), attempt.reason or "bad token")
-        else:
-            session.refuse(reply_to(error), "AUTH", error.reason)
-            session.count_nonsense()
-    except (Gone, asyncio.CancelledError):
-        if client.was_refused:
-            _tell(session, attempt, mechanism, replies.AUTH_FAILED, attempt.reason or "bad token")
-        raise
-    except Malformed as error:
-        await _fail(session, client, guard, attempt, mechanism, reply_to(error), attempt.reason or error.reason)
-    except StoreUnavailable as error:
-        # RFC 4954 §6: 454 is no judgement, and not counted as one.
-        reply = session.refuse(reply_to(error), "", "")
-        _tell(session, attempt, mechanism, reply, str(error))
+        try:
+            outcome = await drive(exchange, guard, guard)
+            if isinstance(outcome, Granted):
+                identity = await _admit(session, attempt, outcome, client, guard)
+                if identity is not None:
+                    _succeed(session, identity, mechanism)
+                    return
+                reason = attempt.reason
+            else:
+                reason = attempt.reason or attempt.doomed or outcome.reason
+            await _fail(session, client, guard, attempt, mechanism, replies.AUTH_FAILED, reason)
+        except (NotJudged, Malformed) as error:
+            ended = error
+        except (Gone, asyncio.CancelledError):
+            if client.was_refused:
+                _tell(session, attempt, mechanism, replies.AUTH_FAILED, attempt.reason or "bad token")
+            raise
+        except StoreUnavailable as error:
+            # RFC 4954 §6: 454 is no judgement, and not counted as one.
+            reply = session.refuse(reply_to(error), "", "")
+            _tell(session, attempt, mechanism, reply, str(error))
+        if ended is not None:  # only here: compiled code must not wait where it handles an exception
+            await _end(session, client, guard, attempt, mechanism, ended)
     finally:
         _raise_alarm(session, guard, attempt, mechanism)
         guard.withdrawn()
@@ -222,6 +217,27 @@ async def _fail(
     if session.auth_failures >= session.service.limits.auth_failures:
         session.reply(replies.TOO_MANY_FAILURES)
         session.hang_up("too many failed logins")
+
+
+async def _end(
+    session: Conversation,
+    client: _Client,
+    guard: Guard,
+    attempt: Attempt,
+    mechanism: Mechanism,
+    error: NotJudged | Malformed,
+) -> None:
+    """Say no to an exchange that *error* ended."""
+    if isinstance(error, NotJudged):
+        await _turn_away(session, attempt, mechanism, str(error))
+    elif not isinstance(error, Cancelled | TooLong):
+        await _fail(session, client, guard, attempt, mechanism, reply_to(error), attempt.reason or error.reason)
+    elif client.was_refused:
+        await _fail(session, client, guard, attempt, mechanism, reply_to(error), attempt.reason or "bad token")
+    else:
+        # RFC 4954 §4: a cancelled exchange is no failure, unless the answer was a no already.
+        session.refuse(reply_to(error), "AUTH", error.reason)
+        session.count_nonsense()
 
 
 async def _turn_away(session: Conversation, attempt: Attempt, mechanism: Mechanism, reason: str) -> None:

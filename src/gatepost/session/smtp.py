@@ -7,12 +7,13 @@ aiosmtpd may be given by those who embed a session.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import ClassVar
 
 from gatepost.model import reply as replies
 from gatepost.model.address import DOMAIN_LIMIT
 from gatepost.model.reply import Reply
 from gatepost.session.bdat import chunk
-from gatepost.session.conversation import BYE, Conversation
+from gatepost.session.conversation import BYE, Command, Conversation
 from gatepost.session.extensions import EXTENSIONS, Moment
 from gatepost.session.hooks import wire
 from gatepost.session.login import login
@@ -27,7 +28,7 @@ __all__ = ["SubmissionSession"]
 @lru_cache(maxsize=64)
 def _ehlo_reply(hostname: str, moment: Moment) -> Reply:
     # RFC 2034 §4: no enhanced codes in this reply.
-    return Reply(250, None, (hostname, *filter(None, (each.announce(moment) for each in EXTENSIONS))))
+    return Reply(250, None, (hostname, *filter(None, [each.announce(moment) for each in EXTENSIONS])))
 
 
 class SubmissionSession(Conversation):
@@ -110,14 +111,12 @@ class SubmissionSession(Conversation):
             return
         self.answer(await self.hooks.call("VRFY", self, argument) if self.hooks else None, replies.VRFY)
 
-    async def smtp_EXPN(self, argument: str) -> None:
+    async def smtp_EXPN(self, _argument: str) -> None:
         """RFC 5321 §4.1.1.7: we have no lists."""
-        del argument
         self.refuse(replies.NOT_IMPLEMENTED, "EXPN", "not implemented")
 
-    async def smtp_HELP(self, argument: str) -> None:
+    async def smtp_HELP(self, _argument: str) -> None:
         """RFC 5321 §4.1.1.8."""
-        del argument
         self.reply(replies.HELP)
 
     async def smtp_STARTTLS(self, argument: str) -> None:
@@ -129,7 +128,9 @@ class SubmissionSession(Conversation):
         await login(self, argument)
 
     # RFC 5321 §4.1.1.2, §4.1.1.3, §4.1.1.4; what comes with each message has no frame of its own around it.
-    smtp_MAIL, smtp_RCPT, smtp_DATA = mail, recipient, data  # noqa: N815 - as aiosmtpd names commands
+    smtp_MAIL: ClassVar[Command] = mail  # noqa: N815 - as aiosmtpd names commands
+    smtp_RCPT: ClassVar[Command] = recipient  # noqa: N815
+    smtp_DATA: ClassVar[Command] = data  # noqa: N815
 
     async def smtp_BDAT(self, argument: str) -> None:
         """RFC 3030 §2."""

@@ -110,7 +110,7 @@ class Wire(SMTP):
         elif self._backlog is not None and self._backlog.backlog_bytes > _BACKLOG_LIMIT:
             self._pause_reading()
             self._wake()
-        elif self._deadline is not math.inf:
+        elif self._deadline < math.inf:
             self._deadline = self.received_at + self.patience
 
     def _answers_at_once(self, data: bytes) -> bool:
@@ -216,10 +216,9 @@ class Wire(SMTP):
         if rest is not None:
             self._buffer += rest
             return
-        self._data = reader
-        self._backlog = incoming
+        self._take(reader, incoming)
         try:
-            while self._data is not None:
+            while self.is_in_data:
                 if self._has_eof:
                     raise Gone
                 if not self._is_reading_paused:
@@ -235,6 +234,10 @@ class Wire(SMTP):
                 self._resume_reading()
         finally:
             self._backlog = None
+
+    def _take(self, reader: DataReader, incoming: Incoming) -> None:
+        self._data = reader
+        self._backlog = incoming
 
     async def skip(self, octets: int, deadline: float | None) -> None:
         """Read and forget *octets*, until *deadline*, or as long as some come within our patience.
@@ -354,7 +357,7 @@ class Wire(SMTP):
         """End the waiting if its time is up; the timer is lazy, and comes early more often than not."""
         self._timer = None
         self._timer_at = math.inf
-        if self._deadline is math.inf:
+        if self._deadline == math.inf:
             return
         moment = min(self._deadline, self.closes_at)
         if self.loop.time() < moment:

@@ -24,14 +24,14 @@ class SqliteIncoming:
         inline_bytes: how large that is.
     """
 
-    __slots__ = ("_bodies", "_body", "_inline", "_inline_bytes", "_is_over", "_spool", "id")
+    __slots__ = ("_bodies", "_body", "_inline_bytes", "_is_over", "_octets", "_spool", "id")
 
     def __init__(self, spool: SqliteSpool, message_id: MessageId, bodies: BodyFolder, inline_bytes: int) -> None:
         self.id = message_id
         self._spool = spool
         self._bodies = bodies
         self._inline_bytes = inline_bytes
-        self._inline = bytearray()
+        self._octets = bytearray()
         self._body: BodyWriter | None = None
         self._is_over = False
 
@@ -47,9 +47,9 @@ class SqliteIncoming:
         if self._body is not None:
             self._body.write(data)
             return
-        self._inline += data
-        if len(self._inline) > self._inline_bytes:
-            start, self._inline = self._inline, bytearray()
+        self._octets += data
+        if len(self._octets) > self._inline_bytes:
+            start, self._octets = self._octets, bytearray()
             self._body = BodyWriter(self._bodies, self.id, start)
 
     async def drain(self) -> None:
@@ -76,8 +76,8 @@ class SqliteIncoming:
             raise Misuse("a message can be committed once, and not after abort")
         self._is_over = True
         self._spool.arrived()
-        body, inline = self._body, self._inline
-        self._inline = bytearray()
+        body, inline = self._body, self._octets
+        self._octets = bytearray()
         try:
             if body is None:
                 octets, file_bytes = prefix + inline, None
@@ -99,6 +99,6 @@ class SqliteIncoming:
         if not self._is_over:
             self._is_over = True
             self._spool.arrived()
-            self._inline = bytearray()
+            self._octets = bytearray()
             if self._body is not None:
                 self._body.abandon()

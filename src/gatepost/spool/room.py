@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Final
@@ -80,7 +81,7 @@ class Room:
             return
         if answer.f_flag & os.ST_RDONLY:
             self._trouble = "the spool's file system is read-only"
-        self._free_bytes = answer.f_bavail * answer.f_frsize
+        self._free_bytes = float(answer.f_bavail * answer.f_frsize)
         # Some file systems make inodes as they need them, and say 0 of 0.
-        self._free_files = answer.f_favail if answer.f_files else float("inf")
+        self._free_files = float(answer.f_favail) if answer.f_files else math.inf
         self._reserve_files = min(_RESERVE_FILES, answer.f_files // _RESERVE_SHARE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 from gatepost.errors import SpoolUnavailable
 from gatepost.model.address import Mailbox
@@ -136,7 +136,7 @@ def _decode_envelope(text: str) -> Envelope:
     )
 
 
-def _recipients(mailboxes: list[str], asked: list[tuple[int, str]]) -> tuple[Recipient, ...]:
+def _recipients(mailboxes: list[str], asked: list[list[Any]]) -> tuple[Recipient, ...]:
     return tuple(
         [
             Recipient(_mailbox(mailbox), Notify(notify) if notify else None, orcpt)

@@ -154,12 +154,13 @@ class Guesses:
         # Taken before the look, so that whoever finds none taken is seen by it.
         places = self._take_slots(plan.subjects)
         _, first, last = window(self.limits, self._clock.now())
-        try:
+        rows = None
+        with contextlib.suppress(StateUnavailable):
             if plan.is_at_home or not login:
                 rows = self._database.read(_COUNT, (*plan.keys, first, last))
             else:
                 rows = self._database.read(_COUNT + _AND_HOME, (*plan.keys, first, last, login, plan.address))
-        except StateUnavailable:
+        if rows is None:
             self._give_back(places)
             return self._locked(plan, {}, first) or await self._reserve(Guess(self, login, plan))
         counts: dict[str | None, int] = dict(rows)

@@ -1,0 +1,89 @@
+"""Compiles what every message passes through, by mypyc, while a wheel is built with GATEPOST_COMPILE=1 or =auto.
+
+pyproject.toml lists the modules.  Their sources stay as they are and lie in the wheel beside what was made of them:
+without a compiler gatepost runs from them.  It takes gcc and Python's headers, and of packages mypy and setuptools.
+With ``auto`` a wheel is made in any case, and why it is not compiled is said; with 1 that is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class CompileHook(BuildHookInterface[Any]):
+    """Adds the compiled modules to the wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and say what the wheel has more."""
+        wanted = os.environ.get("GATEPOST_COMPILE", "0")
+        if wanted not in {"0", "1", "auto"}:
+            raise SystemExit(f"GATEPOST_COMPILE={wanted}: it is 0, 1 or auto")
+        if wanted == "0" or version == "editable":
+            return
+        # Kept below build/, so that only what has changed is compiled once more.
+        made = Path(self.root, "build", "mypyc", str(sys.implementation.cache_tag))
+        trouble = _compile(Path(self.root, "src"), self.config["modules"], made)
+        if trouble and wanted == "1":
+            raise SystemExit(f"cannot be compiled: {trouble}")
+        if trouble:
+            # Standard error alone is shown by whoever builds.
+            print(f"not compiled, which costs CPU with each message: {trouble}", file=sys.stderr)  # noqa: T201
+            return
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+        build_data["force_include"] |= {str(each): str(each.relative_to(made)) for each in made.rglob("*.so")}
+
+
+def _compile(source: Path, modules: list[str], made: Path) -> str:
+    """Compile *modules*, files below *source*, to the folder *made*; return what hinders, if anything."""
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "Python's headers are missing: apt-get install python3-dev"
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC")).split()[0]
+    if shutil.which(compiler) is None:
+        return f"{compiler} is missing: apt-get install gcc"
+    shutil.rmtree(made, ignore_errors=True)  # a module may be on the list no more
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, __file__, made, *modules], cwd=source, capture_output=True, text=True, check=False
+    )
+    said = done.stdout + done.stderr
+    # mypyc leaves out what it warns of, such as the default of an attribute.
+    warnings = re.findall(r"^\S+\.py:.*: warning: .*$", said, re.MULTILINE)
+    return "\n".join(warnings) if done.returncode == 0 else said
+
+
+def main(made: Path, modules: list[str]) -> None:
+    """Compile *modules*, files below the folder we are in."""
+    from mypyc.build import mypycify
+    from setuptools import setup
+
+    work = made.with_name(f"{made.name}-work")
+    # Smaller is as fast as any level, and the memory of a worker counts.
+    extensions = mypycify(
+        ["--strict", "--config-file=", f"--cache-dir={work / 'cache'}", *modules],
+        opt_level="s",
+        debug_level="0",
+        multi_file=True,
+        target_dir=str(work / "c"),
+    )
+    options = {"build_lib": str(made), "build_temp": str(work / "objects"), "parallel": os.cpu_count()}
+    setup(
+        name="gatepost",
+        packages=[],
+        py_modules=[],
+        ext_modules=extensions,
+        options={"build_ext": options},
+        script_args=["-q", "build_ext"],
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
