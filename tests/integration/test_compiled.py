@@ -34,3 +34,36 @@ def test_servers_that_tests_start_are_compiled() -> None:
     found = subprocess.check_output([sys.executable, "-c", script], text=True).strip()
     assert found.startswith(f"{COMPILED}/gatepost/session/wire.")
     assert found.endswith(".so")
+
+
+def test_weak_references_end_with_what_they_refer_to() -> None:
+    """mypyc forgets them where a class has one of Python's above it; loggers keep some to their handlers."""
+    script = """\
+import asyncio, gc, weakref
+from gatepost.observe.log import EventLog, _LineHandler
+from gatepost.observe.writer import DirectWriter
+from gatepost.relay.replies import BadReply
+from gatepost.session.wire import Gone, Wire
+
+ended = []
+writer = DirectWriter(1)
+makers = (
+    lambda: _LineHandler(writer, EventLog(writer)),
+    Gone,
+    lambda: BadReply("no reply"),
+    lambda: Wire(asyncio.new_event_loop()),
+)
+for number, make in enumerate(makers):
+    for in_cycle in (False, True):
+        made = make()
+        made.own = [made] if in_cycle else None
+        kept = [weakref.ref(made, lambda one: ended.append(one)) for _ in range(3)]
+        gc.collect()
+        del made
+        gc.collect()
+        assert [each() for each in kept] == [None] * 3, number
+        assert len(ended) == 3 and set(map(id, ended)) == set(map(id, kept)), number
+        ended.clear()
+print("well")
+"""
+    assert subprocess.check_output([sys.executable, "-X", "faulthandler", "-c", script], text=True) == "well\n"
