@@ -118,7 +118,7 @@ async def test_connections_that_an_administrator_ends_are_replaced(
 async def test_a_server_that_hangs_is_away_in_time_and_then_at_once(
     own: PostgresBook, own_postgres: PrivatePostgres
 ) -> None:
-    store = PostgresStore(own_postgres.server(own.server.database, timeout=1.0))
+    store = PostgresStore(own_postgres.server(own.server.database, timeout=2.0))
     assert await store.find("tim") is not None
     pids = [row[0] for row in own_postgres.tell("SELECT pid FROM pg_stat_activity WHERE application_name = 'gatepost'")]
     assert own_postgres._process is not None
@@ -135,7 +135,7 @@ async def test_a_server_that_hangs_is_away_in_time_and_then_at_once(
             with pytest.raises(StoreUnavailable):
                 await store.find("tim")
             answers.append(time.monotonic() - began)
-        assert sum(each > 0.5 for each in answers) <= 10
+        assert sum(each > 1.0 for each in answers) <= 10
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
@@ -144,7 +144,7 @@ async def test_a_server_that_hangs_is_away_in_time_and_then_at_once(
 
 
 async def test_a_table_that_somebody_locks_is_trouble_that_passes(book: PostgresBook) -> None:
-    store = PostgresStore(replace(book.server, timeout=0.5))
+    store = PostgresStore(replace(book.server, timeout=2.0))
     assert await store.find("tim") is not None
     with book.database.writing() as connection:
         connection.exec_driver_sql("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE")
