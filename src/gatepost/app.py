@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ class Worker:
         generation: how often the configuration was loaded.
         reload_error: why the last reload came to nothing; empty if it did not.
         waits_for_restart: what of the configuration changed, and takes effect at the next start only.
+        on_failure: told the reason when something ends that must not, so that the worker is of no use any more.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Worker:
         self.generation = 1
         self.reload_error = ""
         self.waits_for_restart: list[str] = []
+        self.on_failure: Callable[[str], None] | None = None
         self.queues: list[MailQueue] = []
         self.listeners: list[Listener] = []
         self.paused_routes: dict[str, float] = {}
@@ -214,7 +216,13 @@ class Worker:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_tell_of_end)
+        task.add_done_callback(self._look_at_end)
+
+    def _look_at_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("%s ended", task.get_name(), exc_info=error)
+            if self.on_failure is not None:
+                self.on_failure(f"{task.get_name()} ended by {type(error).__name__}; the log says where")
 
     # Reload.
 
@@ -339,9 +347,3 @@ class Worker:
         self.authority.close()
         await self.state.close()
         self.emit(WorkerStopped(worker=self.number, reason=reason))
-
-
-def _tell_of_end(task: asyncio.Task[None]) -> None:
-    """A task that serves the whole life of the server must not end unnoticed."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("%s ended", task.get_name(), exc_info=task.exception())

@@ -130,12 +130,15 @@ class _Life:
         self._ends: asyncio.Queue[str] = asyncio.Queue()
         self._reloads: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=4)
         self._is_orphan = False
+        self._is_ending = False
+        self._code = 0
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._end)
         loop.add_reader(self._channel.fileno(), self._listen)
         worker, place = self._worker, self._place
+        worker.on_failure = self._fail
         control = Control(worker, socket_path(worker.config.run_dir, place.number), place.workers)
         try:
             await worker.start()
@@ -146,6 +149,7 @@ class _Life:
         self._channel.send(ready=True)
         reloading = asyncio.create_task(self._reload(), name="reload")
         reason = await self._ends.get()
+        self._is_ending = True
         reloading.cancel()
         await asyncio.gather(reloading, return_exceptions=True)
         stopping = asyncio.create_task(worker.stop(reason=reason))
@@ -158,7 +162,14 @@ class _Life:
         again.cancel()
         await asyncio.gather(stopping, again, return_exceptions=True)
         await control.stop()
-        return 0
+        return self._code
+
+    def _fail(self, reason: str) -> None:
+        """End, and be replaced: a worker that lacks a part would take mail and not hand it on."""
+        if not self._is_ending:
+            self._code = 1
+            self._channel.send(failed=reason)
+            self._ends.put_nowait(reason)
 
     def _end(self) -> None:
         if os.getppid() != self._place.parent:
