@@ -15,8 +15,12 @@ from typing import Any, Final, cast
 
 __all__ = ["TlsTransport"]
 
-# RFC 8446 §5.1: the most that one record carries.  OpenSSL's buffers stay as large as what they once held.
-_SLICE: Final = 16_384
+# RFC 8446 §5.1: the most that one record carries.
+_RECORD: Final = 16_384
+# RFC 8446 §5.1, §5.2: what stands before each record, and how long one can be with that.
+_HEADER: Final = 5
+_APPLICATION_DATA: Final = b"\x17\x03\x03"
+_SLICE: Final = _HEADER + _RECORD + 256
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
@@ -50,6 +54,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_up = False
         self._is_in_record = True  # as far as we know: part of one came, and is in OpenSSL's own buffer
+        self._missing = 0  # octets of a record that OpenSSL is not asked for yet, because only its begin came
         self._is_closing = False
 
     # What the transport below tells us
@@ -69,11 +74,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 self._protocol.data_received(pieces[0])
                 return
         else:
+            # OpenSSL's buffers stay as large as what they once held: it is given a record at a time.
             view = memoryview(data)
-            for start in range(0, len(data), _SLICE):
-                end = self._decrypt(view[start : start + _SLICE], pieces)
-                if end is not None:
-                    break
+            start = 0
+            while start < len(data) and end is None:
+                stop = start + (self._missing or _SLICE)
+                end = self._decrypt(view[start:stop], pieces)
+                start = stop
         if pieces:
             self._protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if end is not None:
@@ -87,10 +94,21 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         incoming.write(data)
         if not self._is_up and not self._shake_hands():
             return None
-        while incoming.pending:
+        if self._missing > len(data):
+            self._missing -= len(data)
+            return None
+        self._missing = 0
+        while waiting := incoming.pending:
+            if not self._is_in_record and _HEADER <= waiting <= len(data):
+                # RFC 8446 §5.2: the length of a record stands before it.  To be told that it wants more takes longer.
+                begin = len(data) - waiting
+                missing = _HEADER + (data[begin + 3] << 8 | data[begin + 4]) - waiting
+                if 0 < missing <= _SLICE and data[begin : begin + 3] == _APPLICATION_DATA:
+                    self._missing = missing
+                    return None
             try:
                 # What a record holds is shorter than it is: no more room is asked for, unless its begin came before.
-                octets = self._tls.read(_SLICE if self._is_in_record else incoming.pending)
+                octets = self._tls.read(_RECORD if self._is_in_record else waiting)
             except ssl.SSLWantReadError:
                 self._is_in_record = True
                 return None
@@ -181,14 +199,14 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Send *data*; there is nothing to send it in before the handshake is over, and after `close`."""
         if self._is_closing or not self._is_up:
             return
-        if len(data) <= _SLICE:
+        if len(data) <= _RECORD:
             self._tls.write(data)
             if self._below is not None:
                 self._below.write(self._outgoing.read())
             return
         view = memoryview(data)
-        for start in range(0, len(data), _SLICE):
-            self._tls.write(view[start : start + _SLICE])
+        for start in range(0, len(data), _RECORD):
+            self._tls.write(view[start : start + _RECORD])
             self._flush()
 
     def _flush(self) -> None:

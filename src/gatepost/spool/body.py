@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ from gatepost.errors import SpoolUnavailable
 from gatepost.model.envelope import MessageId
 from gatepost.spool.files import Files
 from gatepost.spool.room import Room
+from gatepost.spool.threads import Threads
 from gatepost.spool.trouble import spool_error
 
 __all__ = ["PIECE_BYTES", "BodyFolder", "BodyWriter"]
@@ -33,21 +33,21 @@ class BodyFolder:
     Args:
         path: the folder.
         files: how to work on it.
-        executor: where to work.
+        threads: where to work.
         room: whether there is space for another piece.
     """
 
-    def __init__(self, path: Path, files: Files, executor: Executor, room: Room) -> None:
+    def __init__(self, path: Path, files: Files, threads: Threads, room: Room) -> None:
         self.path = path
         self.files = files
-        self.executor = executor
+        self.threads = threads
         self.room = room
         self.growing: set[BodyWriter] = set()
         self.is_closed = False
 
     def remove(self, *names: MessageId) -> None:
         """Remove bodies soon; one that cannot be removed is left for recovery."""
-        self.executor.submit(self._remove, names)
+        self.threads.run(self._remove, names)
 
     def _remove(self, names: tuple[MessageId, ...]) -> None:
         for name in names:
@@ -166,7 +166,7 @@ class BodyWriter:
         piece, self._waiting = self._waiting, bytearray()
         self._working_bytes = len(piece)
         self._folder.room.take(len(piece))
-        self.work = asyncio.get_running_loop().run_in_executor(self._folder.executor, step, piece)
+        self.work = self._folder.threads.run(step, piece)
         self.work.add_done_callback(self._worked)
 
     def _worked(self, work: asyncio.Future[None]) -> None:

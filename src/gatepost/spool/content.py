@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Self
 
@@ -55,10 +54,9 @@ class SqliteContent:
             SpoolUnavailable: the body's file cannot be read, or has gone.
         """
         yield self._octets
-        loop = asyncio.get_running_loop()
         bodies, offset = self._bodies, 0
         while offset < self._file_bytes:
-            piece = await loop.run_in_executor(bodies.executor, bodies.read, self._message_id, offset)
+            piece = await bodies.threads.run(bodies.read, self._message_id, offset)
             if not piece:
                 raise SpoolUnavailable(f"the body of message {self._message_id} is shorter than it was")
             offset += len(piece)

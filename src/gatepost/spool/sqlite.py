@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -40,6 +39,7 @@ from gatepost.spool.room import Room
 from gatepost.spool.row import StoredRow, entry_of
 from gatepost.spool.schema import BODY_FOLDER, DATABASE_FILE, connect_reader, connect_writer, migrate
 from gatepost.spool.spool import Draft, Entry, Settlement
+from gatepost.spool.threads import Threads
 from gatepost.spool.transition import kept, new_entry
 from gatepost.spool.trouble import spool_error
 from gatepost.spool.writer import Change, Writer
@@ -93,8 +93,8 @@ class SqliteSpool:
         self._ids = MessageIds(clock)
         self._files = files or Files()
         self._room = Room(path, reserve_bytes, clock, self._files)
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gatepost-spool")
-        self._bodies = BodyFolder(path / BODY_FOLDER, self._files, self._pool, self._room)
+        self._threads = Threads(_THREADS, "gatepost-spool")
+        self._bodies = BodyFolder(path / BODY_FOLDER, self._files, self._threads, self._room)
         self._changes = Changes(self._find, self._row, self._submit, self._ids, clock)
         self._recent = Recent()
         self._fates = Fates(self._recent, self._changes.turns, self._room, self._bodies, self._say)
@@ -367,8 +367,8 @@ class SqliteSpool:
         self._is_closed = True
         self._gathering.hand_over()
         await self._bodies.close()
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._let_go)
-        await asyncio.to_thread(self._pool.shutdown)
+        await self._threads.run(self._let_go)
+        await asyncio.to_thread(self._threads.stop)
 
     def _let_go(self) -> None:
         self._writer.stop()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from itertools import cycle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -192,6 +194,27 @@ async def test_much_is_carried_in_slices_and_handed_on_at_once(line: Line, size:
     assert line.hear() == data[:size]
 
 
+@pytest.mark.rfc("8446 §5.1")
+@pytest.mark.parametrize("size", [20_000, 65_536, 262_144])
+async def test_openssl_is_not_asked_for_records_that_have_not_come(line: Line, size: int):
+    """To be told that it wants more would take longer than to open a record."""
+    data, tls = bytes(16_384) * 64, line.tls._tls
+    asked: list[int] = []
+
+    def read(octets: int) -> bytes:
+        asked.append(octets)
+        return tls.read(octets)
+
+    line.tls._tls = SimpleNamespace(read=read)  # type: ignore[assignment]
+    line.client.write(data)
+    octets = line.outgoing.read()
+    for start in range(0, len(octets), size):
+        line.tls.data_received(octets[start : start + size])
+    assert bytes(line.above.heard) == data
+    assert len(asked) <= 65  # now and then less than a header is left over
+    assert max(asked) <= 16_384 + 261
+
+
 async def test_a_record_may_come_octet_by_octet(line: Line):
     line.client.write(b"NOOP\r\n")
     for octet in line.outgoing.read():
@@ -357,17 +380,25 @@ async def test_what_the_transport_below_knows_is_passed_on(line: Line):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.binary(max_size=40_000), max_size=5), st.integers(1, 5_000))
-def test_however_it_is_cut_it_arrives_as_it_was(authority: Authority, messages: list[bytes], size: int):
+@given(
+    st.lists(st.binary(max_size=40_000), max_size=5),
+    st.lists(st.integers(1, 5_000) | st.integers(10_000, 50_000), min_size=1, max_size=4),
+    st.sampled_from([ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]),
+)
+def test_however_it_is_cut_it_arrives_as_it_was(
+    authority: Authority, messages: list[bytes], sizes: list[int], version: ssl.TLSVersion
+):
     async def run() -> None:
-        line = Line(authority, ssl.TLSVersion.TLSv1_3)
+        line = Line(authority, version)
         line.shake_hands()
         for message in messages:
             if message:
                 line.client.write(message)
-        octets = line.outgoing.read()
-        for start in range(0, len(octets), size):
-            line.tls.data_received(octets[start : start + size])
+        octets, cuts = line.outgoing.read(), cycle(sizes)
+        while octets:
+            size = next(cuts)
+            line.tls.data_received(octets[:size])
+            octets = octets[size:]
         assert bytes(line.above.heard) == b"".join(messages)
         line.tls.close()
 
