@@ -38,15 +38,12 @@ class Threads:
         Whoever cancels the future does not hear of it, but the work is done.
 
         Raises:
-            RuntimeError: after `stop`.
+            RuntimeError: after `stop`, or no thread can be started.
         """
         if self._is_stopped:
             raise RuntimeError("the threads have stopped")
-        if not self._threads:
-            # Daemons: a process that forgot to stop them can end.
-            self._threads = [threading.Thread(target=self._serve, name=name, daemon=True) for name in self._names]
-            for thread in self._threads:
-                thread.start()
+        if len(self._threads) < len(self._names):
+            self._start()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._works.put(_Work(future, work, arguments))
         return future
@@ -58,6 +55,18 @@ class Threads:
             self._works.put(None)
         for thread in self._threads:
             thread.join()
+
+    def _start(self) -> None:
+        for name in self._names[len(self._threads) :]:
+            # Daemons: a process that forgot to stop them can end.
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no room for one more: those that live do it all, until the next work tries again
+                if not self._threads:
+                    raise
+                return
+            self._threads.append(thread)
 
     def _serve(self) -> None:
         while (work := self._works.get()) is not None:

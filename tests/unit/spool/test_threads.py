@@ -30,6 +30,28 @@ async def test_what_a_thread_returns_or_raises_comes_back() -> None:
     assert named() == []
 
 
+async def test_what_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, start, room = Threads(2, "some"), threading.Thread.start, 0
+
+    def start_if_there_is_room(thread: threading.Thread) -> None:
+        nonlocal room
+        if not room:
+            raise RuntimeError("can't start new thread")
+        room -= 1
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_if_there_is_room)
+        with pytest.raises(RuntimeError, match="start new thread"):
+            threads.run(int, "7")
+        room = 1
+        assert await threads.run(int, "7") == 7
+        assert named() == ["some-0"]
+    assert await threads.run(int, "8") == 8
+    assert named() == ["some-0", "some-1"]
+    threads.stop()
+
+
 async def test_so_many_work_at_once_and_the_rest_waits() -> None:
     threads = Threads(3, "some")
     started, go = threading.Semaphore(0), threading.Event()
