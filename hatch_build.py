@@ -7,6 +7,7 @@ With ``auto`` a wheel is made in any case, and why it is not compiled is said; w
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -51,13 +52,101 @@ def _compile(source: Path, modules: list[str], made: Path) -> str:
     if shutil.which(compiler) is None:
         return f"{compiler} is missing: apt-get install gcc"
     shutil.rmtree(made, ignore_errors=True)  # a module may be on the list no more
+    written_out = made.with_name(f"{made.name}-source")
+    shutil.rmtree(written_out, ignore_errors=True)
+    shutil.copytree(source, written_out, ignore=shutil.ignore_patterns("__pycache__"))
+    for each in modules:
+        path = written_out / each
+        path.write_text(_with_constructors(path.read_text(encoding="utf-8"), source), encoding="utf-8")
     done = subprocess.run(  # noqa: S603
-        [sys.executable, __file__, made, *modules], cwd=source, capture_output=True, text=True, check=False
+        [sys.executable, __file__, made, *modules], cwd=written_out, capture_output=True, text=True, check=False
     )
     said = done.stdout + done.stderr
     # mypyc leaves out what it warns of, such as the default of an attribute.
     warnings = re.findall(r"^\S+\.py:.*: warning: .*$", said, re.MULTILINE)
     return "\n".join(warnings) if done.returncode == 0 else said
+
+
+def _with_constructors(text: str, source: Path) -> str:
+    """Return a module in which data classes have their `__init__` written out, in place of their docstring.
+
+    `dataclass` would make one at run time, which is interpreted: half of what Python interprets for a message.  No line
+    changes its number.
+    """
+    lines = text.splitlines()
+    classes = _classes(text, source)
+    for node in [each for each in ast.parse(text).body if isinstance(each, ast.ClassDef)]:
+        if node.keywords:
+            raise SystemExit(
+                f"class {node.name}: mypyc leaves out {', '.join(str(each.arg) for each in node.keywords)}="
+            )
+        if _is_data(node):
+            docstring = node.body[0]
+            assert docstring.end_lineno is not None
+            lines[docstring.lineno - 1 : docstring.end_lineno] = [
+                f"{' ' * docstring.col_offset}{_constructor(node, classes)}",
+                *[""] * (docstring.end_lineno - docstring.lineno),
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _classes(text: str, source: Path) -> dict[str, ast.ClassDef]:
+    """Return the classes of a module by name, and those of ours that it imports."""
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gatepost."):
+            path = Path(source, *(node.module or "").split(".")).with_suffix(".py")
+            names = {each.name for each in node.names}
+            if path.exists():
+                there = ast.parse(path.read_text(encoding="utf-8")).body
+                found |= {each.name: each for each in there if isinstance(each, ast.ClassDef) and each.name in names}
+    return found
+
+
+def _is_data(node: ast.ClassDef) -> bool:
+    """Tell whether it is a data class without a constructor of its own, and with a docstring to take the place of."""
+    decorators = {
+        each.func.id for each in node.decorator_list if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)
+    }
+    methods = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+    return (
+        bool(decorators & {"dataclass", "value"})
+        and not methods & {"__init__", "__post_init__"}
+        and ast.get_docstring(node) is not None
+    )
+
+
+def _constructor(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> str:
+    parameters, body = [], []
+    for each in _fields(node, classes):
+        name, kind, given = ast.unparse(each.target), ast.unparse(each.annotation), each.value
+        options = {}
+        if isinstance(given, ast.Call) and ast.unparse(given.func) == "field":
+            options = {each.arg: ast.unparse(each.value) for each in given.keywords}
+            default = options.get("default")
+        else:
+            default = None if given is None else ast.unparse(given)
+        made = f"{options['default_factory']}()" if "default_factory" in options else default
+        if options.get("init") == "False":
+            if made is not None:
+                body.append(f"self.{name} = {made}")
+        elif "default_factory" in options:
+            parameters.append(f"{name}: {kind} | None = None")
+            body.append(f"self.{name} = {made} if {name} is None else {name}")
+        else:
+            parameters.append(f"{name}: {kind}" + ("" if default is None else f" = {default}"))
+            body.append(f"self.{name} = {name}")
+    # mypy knows no such constructor of what is frozen.
+    remark = "  # type: ignore[misc]" if any("frozen=True" in ast.unparse(each) for each in node.decorator_list) else ""
+    return f"def __init__(self, {', '.join(parameters)}) -> None: {'; '.join(body) or 'pass'}{remark}"
+
+
+def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[ast.AnnAssign]:
+    inherited = [field for base in node.bases for field in _fields(classes[ast.unparse(base)], classes)]
+    own = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+    return inherited + [each for each in own if not ast.unparse(each.annotation).startswith("ClassVar")]
 
 
 _WEAK_SLOT = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -106,9 +107,137 @@ def test_what_mypyc_would_leave_out_is_not_let_pass(
     hook: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, code: int, trouble: str
 ) -> None:
     (tmp_path / "Python.h").touch()
+    (tmp_path / "a.py").touch()
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setattr(hook.shutil, "which", str)  # every compiler is there
     done = SimpleNamespace(stdout=said, stderr="", returncode=code)
     monkeypatch.setattr(hook.subprocess, "run", lambda *words, **options: done)
     found = hook._compile(tmp_path, ["a.py"], tmp_path / "made")
     assert trouble in found if trouble else not found
+
+
+PLAIN = '''\
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from gatepost.model.address import Base
+
+
+@dataclass(slots=True)
+class Data:
+    """Some data.
+
+    Args:
+        name: of it.
+    """
+
+    kind: ClassVar[str] = "data"
+    name: str
+    size: int = 3
+    parts: list[str] = field(default_factory=list)
+    seen: int = field(init=False, default=0)
+    hidden: str = field(repr=False, default="?")
+
+
+@dataclass(slots=True)
+class More(Data):
+    """More of it."""
+
+    rest: str = ""
+
+
+class Other:
+    """No data."""
+
+    size: int = 1
+
+
+@dataclass
+class Own:
+    """It makes itself."""
+
+    size: int
+
+    def __init__(self) -> None:
+        self.size = 7
+
+
+@dataclass
+class Checked:
+    """It has more to do."""
+
+    size: int
+
+    def __post_init__(self) -> None:
+        self.size += 1
+
+
+@dataclass(slots=True)
+class Ours(Base):
+    """Of a class of another module."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """It stays as it is."""
+
+    size: int
+'''
+
+
+def written_out(hook: ModuleType, folder: Path, text: str) -> str:
+    """*text* with its constructors, beside a module that holds a class it imports."""
+    other = folder / "gatepost/model/address.py"
+    other.parent.mkdir(parents=True)
+    other.write_text("from dataclasses import dataclass\n\n@dataclass\nclass Base:\n    weight: float\n")
+    found: str = hook._with_constructors(text, folder)
+    return found
+
+
+def test_constructors_are_written_out_and_no_line_changes_its_number(hook: ModuleType, tmp_path: Path) -> None:
+    before, after = PLAIN.splitlines(), written_out(hook, tmp_path, PLAIN).splitlines()
+    assert len(after) == len(before)
+    changed = [line.strip() for line, old in zip(after, before, strict=True) if line != old and line]
+    assert changed == [
+        "def __init__(self, name: str, size: int = 3, parts: list[str] | None = None, hidden: str = '?') -> None: "
+        "self.name = name; self.size = size; self.parts = list() if parts is None else parts; self.seen = 0; "
+        "self.hidden = hidden",
+        "def __init__(self, name: str, size: int = 3, parts: list[str] | None = None, hidden: str = '?', "
+        "rest: str = '') -> None: self.name = name; self.size = size; "
+        "self.parts = list() if parts is None else parts; self.seen = 0; self.hidden = hidden; self.rest = rest",
+        "def __init__(self, weight: float, size: int) -> None: self.weight = weight; self.size = size",
+        "def __init__(self, size: int) -> None: self.size = size  # type: ignore[misc]",
+    ]
+    assert written_out(hook, tmp_path / "again", "x = 1\n") == "x = 1\n"
+
+
+def test_what_was_written_out_makes_the_same_objects(hook: ModuleType, tmp_path: Path) -> None:
+    text = PLAIN.replace("from gatepost.model.address import Base\n", "\n").partition(
+        "@dataclass(slots=True)\nclass Ours"
+    )[0]
+    spaces: list[dict[str, Any]] = []
+    for each in (text, written_out(hook, tmp_path, text)):
+        module = ModuleType("made")
+        sys.modules["made"] = module  # where `dataclass` looks what annotations mean
+        exec(compile(each, "made", "exec", dont_inherit=True), vars(module))
+        spaces.append(vars(module))
+    del sys.modules["made"]
+    for name, values in (("Data", ("a",)), ("Data", ("a", 4, ["b"])), ("More", ("a",)), ("Own", ()), ("Checked", (1,))):
+        one, other = [space[name](*values) for space in spaces]
+        assert repr(one) == repr(other)
+    data = spaces[1]["Data"]
+    assert data("a") == data("a") != data("b")
+    assert data("a").parts is not data("a").parts
+    assert data.kind == "data"
+    with pytest.raises(TypeError):
+        data()
+
+
+def test_a_class_that_mypyc_would_change_is_not_let_pass(hook: ModuleType, tmp_path: Path) -> None:
+    text = "import enum\nclass Which(enum.Flag, boundary=enum.STRICT):\n    A = 1\n"
+    with pytest.raises(SystemExit, match=r"class Which.*boundary"):
+        written_out(hook, tmp_path, text)

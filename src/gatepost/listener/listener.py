@@ -201,7 +201,7 @@ class Listener:
         session = SubmissionSession(self.service, loop=asyncio.get_running_loop())
         session.named = named
         session.on_end = lambda: self.connections.leave(address)
-        return session if self._implicit_tls is None else self._in_tls(self._implicit_tls, session, address)
+        return session if self._implicit_tls is None else self._in_tls(self._implicit_tls, session, address).as_protocol
 
     def _await_header(self, address: str) -> Proxied:
         proxied = Proxied(address, self._go_on, self._give_up)
@@ -241,7 +241,7 @@ class Listener:
         def done(error: OSError | None) -> None:
             self._handshakes.discard(tls)
             if error is None:
-                session.connection_made(tls)
+                session.connection_made(tls.as_transport)
                 return
             reason = str(error) or type(error).__name__
             service.emit(

@@ -169,9 +169,9 @@ def signatures(
         left_out: names of fields that are not signed, in lower case.
     """
     found: dict[bytes, list[bytes]] = {}
-    for name, raw in fields:
-        if name in SIGNABLE:
-            found.setdefault(name, []).append(raw)
+    for field in fields:
+        if field.name in SIGNABLE:
+            found.setdefault(field.name, []).append(field.raw)
     names: list[bytes] = []
     signed: list[bytes] = []
     for name in _ORDER:
@@ -233,9 +233,9 @@ def sign(
 def without_signatures(section: bytes, count: int) -> bytes:
     """Return a header section without the first *count* signatures: those that we made of it."""
     kept: list[bytes] = []
-    for name, raw in parse_header(section).fields:
-        if count and name == b"dkim-signature":
+    for field in parse_header(section).fields:
+        if count and field.name == b"dkim-signature":
             count -= 1
         else:
-            kept.append(raw)
+            kept.append(field.raw)
     return b"".join(kept) + b"\r\n"

@@ -7,9 +7,7 @@ or unfolded until `Field.value` is asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from gatepost.errors import Malformed
 from gatepost.model.value import value
@@ -29,7 +27,8 @@ def bad_header(reason: str, text: str) -> Malformed:
     return Malformed(reason, code=554, enhanced="5.6.0", text=text)
 
 
-class Field(NamedTuple):
+@value(frozen=True, slots=True)
+class Field:
     """One field.
 
     Args:
@@ -45,10 +44,6 @@ class Field(NamedTuple):
         """Its body, unfolded (RFC 5322 §2.2.3), without white space around it."""
         body = self.raw[self.raw.index(b":") + 1 : -2]
         return body.replace(b"\r\n", b"").strip(b" \t")
-
-
-# What a named tuple is made by: its own constructor is a call of Python for each field.
-_field: Callable[[tuple[bytes, bytes]], Field] = partial(tuple.__new__, Field)
 
 
 @value(frozen=True, slots=True)
@@ -106,13 +101,12 @@ def parse_header(section: bytes) -> Header:
         section = section[:-2]
     elif section and not section.endswith(b"\r\n"):
         section += b"\r\n"
-    found = _FIELD.findall(section)
-    raws, names = zip(*found, strict=True) if found else ((), ())
-    if sum(map(len, raws)) != len(section):
+    found: list[tuple[bytes, bytes]] = _FIELD.findall(section)
+    if len(b"".join([raw for raw, _ in found])) != len(section):
         raise bad_header("a line of the header is no field", "A line of the header is not a header field")
     # RFC 5322 §4: NUL stands only in obsolete text; whoever ends a string there would read another header than we.
-    if b"\0" in section:
+    if section.find(b"\0") >= 0:
         raise bad_header("NUL in the header", "NUL in the header")
     if len(found) > FIELD_LIMIT:
         raise bad_header("too many fields", "Too many header fields")
-    return Header(tuple(map(_field, zip(map(bytes.lower, names), raws, strict=True))))
+    return Header(tuple([Field(name.lower(), raw) for raw, name in found]))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from operator import itemgetter
 
 from gatepost.errors import Malformed
 from gatepost.message.comments import without_comments
@@ -31,8 +30,6 @@ _SINGLE = frozenset((b"from", b"sender", b"date", b"message-id"))
 # Bcc names recipients nobody else may see (RFC 5322 §3.6.3); Return-Path is for the final server to write
 # (RFC 5321 §4.4).
 _REMOVED = frozenset((b"bcc", b"resent-bcc", b"return-path"))
-
-_name_of, _raw_of = itemgetter(0), itemgetter(1)
 
 # RFC 5322 §3.6.4: "<" left "@" right ">".  Which characters stand in it we do not judge, as long as nobody can read it
 # otherwise: the client's own copy carries the same one, and replies refer to it.
@@ -87,7 +84,7 @@ def examine(section: bytes) -> Examined:
     """
     header = parse_header(section)
     fields = header.fields
-    single = dict(zip(map(_name_of, fields), fields, strict=True))
+    single = {field.name: field for field in fields}
     received_count = int(b"received" in single)
     if len(single) < len(fields):  # a name stands there twice
         received_count = _count_received(fields)
@@ -109,7 +106,7 @@ def examine(section: bytes) -> Examined:
 def _count_received(fields: Sequence[Field]) -> int:
     """Count them; refuse fields that may stand there once only."""
     seen, count = set(), 0
-    for name, _ in fields:
+    for name in [field.name for field in fields]:
         if name == b"received":
             count += 1
         elif name in seen:
@@ -173,8 +170,5 @@ def prepare(examined: Examined, stamp: Stamp) -> Prepared:
         message_id = f"<{stamp.unique}@{domain}>"
         added += f"Message-ID: {message_id}\r\n".encode()
     fields = examined.header.fields
-    if removed.isdisjoint(map(_name_of, fields)):
-        kept = b"".join(map(_raw_of, fields))
-    else:
-        kept = b"".join([raw for name, raw in fields if name not in removed])
+    kept = b"".join([field.raw for field in fields if field.name not in removed])
     return Prepared(received(stamp) + kept + added + b"\r\n", message_id)

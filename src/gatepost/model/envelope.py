@@ -8,6 +8,7 @@ from typing import NewType
 
 from gatepost.model.address import Mailbox
 from gatepost.model.identity import Identity
+from gatepost.model.notify import Notify
 from gatepost.model.peer import Peer
 from gatepost.model.value import value
 
@@ -22,15 +23,6 @@ class Body(enum.Enum):
 
     SEVEN_BIT = "7BIT"
     EIGHT_BIT = "8BITMIME"
-
-
-class Notify(enum.Flag, boundary=enum.STRICT):
-    """Which reports about a recipient are wanted (RFC 3461 §4.1)."""
-
-    NEVER = enum.auto()
-    SUCCESS = enum.auto()
-    FAILURE = enum.auto()
-    DELAY = enum.auto()
 
 
 class Ret(enum.Enum):

@@ -85,7 +85,7 @@ class Stamp:
             self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second
         # RFC 3339 §5.6: date, "T", time, fraction, "Z".
-        return f"{self._text}.{int((now - second) * 1000):03d}Z"
+        return f"{self._text}.{str(1000 + int((now - second) * 1000))[1:]}Z"
 
 
 def instant(seconds: float) -> str:

@@ -18,7 +18,7 @@ def stuff(content: bytes) -> bytes:
 
 def _stuff_lines(content: bytes) -> bytes:
     # RFC 5321 §4.5.2: a line that starts with a dot gets one more.  Much content has no dot at all, which is seen fast.
-    return content.replace(b"\r\n.", b"\r\n..") if b"." in content else content
+    return content.replace(b"\r\n.", b"\r\n..") if content.find(b".") >= 0 else content
 
 
 class DotStuffer:

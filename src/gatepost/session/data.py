@@ -91,8 +91,10 @@ class DataReader:
         """Take what arrived; return what follows the end of data, or None as long as it has not come."""
         buffer = self._carry + data
         # One search serves most buffers: without a dot at the start of a line there is no end, and no dot to take away.
-        # To look for a dot anywhere takes next to no time, and base64 has none.
-        dot = buffer.find(b"\r\n.") if b"." in buffer else -1
+        # To look for a dot anywhere takes next to no time, and base64 has none.  `in` would take octets for a number
+        # first, and make an exception of that.
+        dot = buffer.find(b".")
+        dot = buffer.find(b"\r\n.", max(dot - 2, 0)) if dot >= 0 else -1
         # RFC 5321 §4.1.1.4: the end of data is CRLF.CRLF and nothing else.
         end = buffer.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
@@ -122,7 +124,7 @@ class DataReader:
             self.fail(replies.BARE_LINE_ENDING)
             return
         # RFC 2045 §2.8: text has no NUL; to some readers it ends a line, or the message.
-        if b"\0" in piece:
+        if piece.find(b"\0") >= 0:
             self.fail(replies.NUL_IN_MESSAGE)
             return
         # RFC 5321 §4.5.2: a dot at the start of a line was added by the client.

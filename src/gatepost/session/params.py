@@ -16,7 +16,8 @@ Parameters = dict[str, str | None]
 # A quoted local part may hold ">", so quotes are looked at.  Clients send spaces after the colon, and leave out the
 # brackets: both are understood.  Only spaces and tabs separate: what else looks like one to Python is a bad character.
 _PATH = re.compile(
-    r'[ \t]*(?:<((?:"(?:[^"\\]|\\.)*"|[^<>" \t])*)>|((?:"(?:[^"\\]|\\.)*"|[^<>" \t])+))(?:[ \t]+(.*))?', re.DOTALL
+    r'[ \t]*+(?:<((?:[^<>" \t]++|"(?:[^"\\]++|\\.)*+")*+)>|((?:[^<>" \t]++|"(?:[^"\\]++|\\.)*+")++))(?:[ \t]++(.*+))?',
+    re.DOTALL,
 )
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 # RFC 5321 §4.1.2: any character but "=", space and controls; RFC 6531 §3.3 adds UTF-8, of which C1 controls and line

@@ -52,9 +52,10 @@ async def start_tls(session: Conversation, argument: str) -> None:
             established.set_exception(reason)
 
     # From here on nothing is said in clear.
-    session.transport = tls = TlsTransport(context, session, session.service.limits.handshake_patience, done)
+    tls = TlsTransport(context, session, session.service.limits.handshake_patience, done)
+    session.transport = tls.as_transport
     tls.connection_made(transport)
-    transport.set_protocol(tls)
+    transport.set_protocol(tls.as_protocol)
     transport.resume_reading()
     try:
         await established

@@ -23,9 +23,10 @@ _APPLICATION_DATA: Final = b"\x17\x03\x03"
 _SLICE: Final = _HEADER + _RECORD + 256
 
 
-class TlsTransport(asyncio.Transport, asyncio.Protocol):
+class TlsTransport:
     """The server's side of TLS: a protocol to the transport below, a transport to the protocol above.
 
+    It is both in all but name (`as_protocol`, `as_transport`): what inherits from asyncio's classes cannot be compiled.
     Nothing of the protocol above is called before the handshake has come to its end.
 
     Args:
@@ -43,7 +44,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         patience: float,
         done: Callable[[OSError | None], None],
     ) -> None:
-        super().__init__()
         self._protocol = protocol
         self._patience = patience
         self._done: Callable[[OSError | None], None] | None = done
@@ -56,6 +56,16 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._is_in_record = True  # as far as we know: part of one came, and is in OpenSSL's own buffer
         self._missing = 0  # octets of a record that OpenSSL is not asked for yet, because only its begin came
         self._is_closing = False
+
+    @property
+    def as_protocol(self) -> asyncio.Protocol:
+        """This, for whoever wants a protocol."""
+        return cast("asyncio.Protocol", self)
+
+    @property
+    def as_transport(self) -> asyncio.Transport:
+        """This, for whoever wants a transport."""
+        return cast("asyncio.Transport", self)
 
     # What the transport below tells us
 

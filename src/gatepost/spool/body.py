@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +64,21 @@ class BodyFolder:
             return self.files.read(self.path / name, PIECE_BYTES, offset)
         except OSError as error:
             raise spool_error(error) from error
+
+    async def pieces(self, first: bytes, name: MessageId, file_bytes: int) -> AsyncIterator[bytes]:
+        """Yield *first*, and then a body of that length.
+
+        Raises:
+            SpoolUnavailable: it cannot be read, or has gone.
+        """
+        yield first
+        offset = 0
+        while offset < file_bytes:
+            piece = await self.threads.run(self.read, name, offset)
+            if not piece:
+                raise SpoolUnavailable(f"the body of message {name} is shorter than it was")
+            offset += len(piece)
+            yield piece
 
     async def close(self) -> None:
         """Forget the bodies that are still being written, and wait until they are gone."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Self
 
-from gatepost.errors import SpoolUnavailable
 from gatepost.model.envelope import MessageId
 from gatepost.spool.body import BodyFolder
 
@@ -47,17 +46,10 @@ class SqliteContent:
         self._octets = b""
         self.inline = None
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the content from its start; can be called again.
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Return an iterator over the content from its start; can be called again.
 
         Raises:
-            SpoolUnavailable: the body's file cannot be read, or has gone.
+            SpoolUnavailable: while it is read: the body's file cannot be read, or has gone.
         """
-        yield self._octets
-        bodies, offset = self._bodies, 0
-        while offset < self._file_bytes:
-            piece = await bodies.threads.run(bodies.read, self._message_id, offset)
-            if not piece:
-                raise SpoolUnavailable(f"the body of message {self._message_id} is shorter than it was")
-            offset += len(piece)
-            yield piece
+        return self._bodies.pieces(self._octets, self._message_id, self._file_bytes)

@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.model.identity import Secret
-from gatepost.observe import events
+from gatepost.observe import events, log
 from gatepost.observe.credential_events import CredentialExpiring
 from gatepost.observe.emit import Emitter
 from gatepost.observe.events import Event, LoginFailed, LoginSucceeded, RecipientDeferred, RoutePaused, SessionOpened
+from gatepost.observe.line import json_line, showable
 from gatepost.observe.log import EventLog, LogFormat, open_log
 from gatepost.observe.oauth_events import ClientSecretEnds
 from gatepost.observe.writer import LogWriter
@@ -304,3 +305,38 @@ def test_the_level_holds_for_events_and_loggers(root: Path) -> None:
     logging.getLogger("gatepost").warning("heard")
     log.close()
     assert [line["event"] for line in read(root)] == ["heard"]
+
+
+class Word(str):
+    """A text of another class."""
+
+    __slots__ = ()
+
+
+@given(
+    st.text(st.characters()),
+    st.one_of(
+        st.text(st.characters()),
+        st.text(st.characters(max_codepoint=0x7E, min_codepoint=0x20)).map(Word),
+        st.integers(),
+        st.booleans(),
+        st.none(),
+        st.floats(),
+        st.binary().map(Secret),
+        st.binary(),
+        st.lists(st.one_of(st.text(st.characters(max_codepoint=0x7F)), st.integers())).map(tuple),
+        st.just(timedelta(seconds=1.5)),
+        st.sampled_from(Colour),
+    ),
+)
+def test_the_short_way_writes_what_the_long_one_does(text: str, value: Any) -> None:
+    plain = log._plain_line("now", f'","level":"info","event":{json.dumps(text)}', (',"a":', ',"b":'), (value, "c"))
+    shown = showable(value)
+    if isinstance(value, float) and abs(value) < 1e12:
+        shown = log._thousandths(value)
+        assert abs(shown - value) <= 0.0005 + abs(value) * 1e-15
+    whole = json_line("now", "info", text, {"a": shown, "b": "c"})
+    if plain is not None:
+        assert plain == whole
+    else:
+        assert not (text.isascii() and text.isprintable() and isinstance(value, (Word, int)))
