@@ -41,13 +41,20 @@ async def spool(tmp_path: Path, databases: Databases, events: list[Event]) -> As
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
-@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO message", "INSERT INTO content", "COMMIT"])
+@pytest.mark.parametrize("table", ["", "message", "content"])
 async def test_a_message_whose_transaction_fails_is_not_there(
-    spool: SqliteSpool, databases: Databases, events: list[Event], tmp_path: Path, statement: str, size: int
+    spool: SqliteSpool, databases: Databases, events: list[Event], tmp_path: Path, table: str, size: int
 ) -> None:
-    databases.last.failing, databases.last.times = statement, 1
+    if table:  # in the midst of the statement
+        databases.last.execute(
+            f"CREATE TRIGGER poison BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'poisoned'); END"
+        )
+    else:
+        databases.last.failing, databases.last.times = "INSERT INTO batch", 1
     with pytest.raises(SpoolUnavailable):
         await commit(spool, octets(size))
+    if table:
+        databases.last.execute("DROP TRIGGER poison")
     assert spool.count() == 0
     assert spool.list() == []
     assert [type(event) for event in events] == [SpoolTroubled]
@@ -66,7 +73,7 @@ async def test_a_body_whose_commit_is_in_doubt_outlives_a_crash(
     spool: SqliteSpool, databases: Databases, tmp_path: Path
 ) -> None:
     # The log got the commit, and the sync of it failed: the next start finds the message, and it must be whole.
-    databases.last.failing, databases.last.times, databases.last.after = "COMMIT", 1, True
+    databases.last.failing, databases.last.times, databases.last.after = "INSERT INTO batch", 1, True
     with pytest.raises(SpoolUnavailable):
         await commit(spool, octets(LARGE))
     await spool.close()
@@ -76,7 +83,7 @@ async def test_a_body_whose_commit_is_in_doubt_outlives_a_crash(
     await again.close()
 
 
-@pytest.mark.parametrize("statement", ["BEGIN", "UPDATE", "INSERT INTO message", "COMMIT"])
+@pytest.mark.parametrize("statement", ["BEGIN", "UPDATE", "INSERT INTO batch", "COMMIT"])
 async def test_a_settlement_that_fails_is_not_written_at_all_and_can_be_tried_again(
     spool: SqliteSpool, databases: Databases, statement: str
 ) -> None:
@@ -94,8 +101,10 @@ async def test_a_settlement_that_fails_is_not_written_at_all_and_can_be_tried_ag
 
 
 async def test_a_connection_that_cannot_roll_back_is_replaced(spool: SqliteSpool, databases: Databases) -> None:
+    receipt = await commit(spool, b"", "ann@example.net", "bob@example.net")
+    settlement = settled(spool.entry(receipt.id), Status.DELIVERED, Status.PENDING)
     broken = databases.last
-    broken.failing, broken.times = "INSERT INTO content", 1
+    broken.failing, broken.times = "UPDATE", 1
     original = broken.execute
 
     def execute(sql: str, *arguments: Any) -> sqlite3.Cursor:
@@ -105,10 +114,12 @@ async def test_a_connection_that_cannot_roll_back_is_replaced(spool: SqliteSpool
 
     broken.execute = execute  # type: ignore[method-assign]
     with pytest.raises(SpoolUnavailable):
-        await commit(spool)
-    receipt = await commit(spool)
+        await spool.settle(receipt.id, settlement)
+    await spool.settle(receipt.id, settlement)
     assert len(databases.opened) == 2
-    assert [entry.id for entry in spool.list()] == [receipt.id]
+    assert spool.entry(receipt.id).attempts == 1
+    other = await commit(spool)
+    assert [entry.id for entry in spool.list()] == [receipt.id, other.id]
 
 
 async def test_a_connection_that_became_read_only_is_replaced(
@@ -167,7 +178,7 @@ async def test_nothing_is_kept_while_the_disk_is_broken_and_everything_once_it_i
     spool: SqliteSpool, databases: Databases, events: list[Event]
 ) -> None:
     first = await commit(spool)
-    databases.last.failing, databases.last.times = "COMMIT", 1_000_000
+    databases.last.failing, databases.last.times = "INSERT INTO batch", 1_000_000
     results = await asyncio.gather(*[commit(spool, octets(10)) for _ in range(20)], return_exceptions=True)
     assert {type(result) for result in results} == {SpoolUnavailable}
     assert len({id(result) for result in results}) == 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import sqlite3
 import tracemalloc
 from pathlib import Path
@@ -27,15 +28,28 @@ def count_commits(folder: Path, statements: list[str]) -> SqliteSpool:
     return SqliteSpool(folder, clock=SteppedClock(), reserve_bytes=0, connect=connect)
 
 
+def transactions(statements: list[str]) -> int:
+    """Count those that wrote messages: a batch by itself is one, too, and told of once more for each trigger in it."""
+    count, is_inside = 0, False
+    for each, _ in itertools.groupby(statements):
+        if each.startswith("BEGIN"):
+            is_inside = True
+        elif each == "COMMIT":
+            count, is_inside = count + 1, False
+        elif each.startswith("INSERT INTO batch") and not is_inside:
+            count += 1
+    return count
+
+
 async def test_many_at_once_are_one_transaction(tmp_path: Path) -> None:
     statements: list[str] = []
     spool = count_commits(tmp_path, statements)
     statements.clear()
     receipts = await asyncio.gather(*[commit(spool) for _ in range(200)])
-    assert statements.count("COMMIT") == 1
+    assert transactions(statements) == 1
     statements.clear()
     await asyncio.gather(*[spool.settle(each.id, delivered(spool.entry(each.id))) for each in receipts])
-    assert statements.count("COMMIT") == 1
+    assert transactions(statements) == 1
     assert spool.count() == 0
     await spool.close()
 
@@ -51,7 +65,7 @@ async def test_a_stream_of_messages_shares_its_commits(tmp_path: Path) -> None:
 
     await asyncio.gather(*[sender() for _ in range(32)])
     assert spool.count() == 640
-    assert statements.count("COMMIT") <= 160
+    assert 20 <= transactions(statements) <= 160
     await spool.close()
 
 

@@ -9,12 +9,12 @@ from gatepost.errors import Misuse
 from gatepost.model.clock import Clock
 from gatepost.model.envelope import MessageId, Receipt
 from gatepost.spool import transition
+from gatepost.spool.change import Change
 from gatepost.spool.message_id import MessageIds
 from gatepost.spool.recent import Found
 from gatepost.spool.row import StoredRow, entry_of
 from gatepost.spool.spool import Draft, Entry, Settlement
 from gatepost.spool.turns import Turns
-from gatepost.spool.writer import Change
 
 __all__ = ["Changes"]
 

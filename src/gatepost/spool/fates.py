@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from gatepost.model.envelope import MessageId
 from gatepost.spool.body import BodyFolder
+from gatepost.spool.change import Change, Fate
 from gatepost.spool.recent import Recent
 from gatepost.spool.room import Room
 from gatepost.spool.turns import Turns
-from gatepost.spool.writer import Change, Fate
 
 __all__ = ["Fates"]
 

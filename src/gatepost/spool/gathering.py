@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from gatepost.spool.writer import Change
+from gatepost.spool.change import Change
 
 __all__ = ["Gathering"]
 

@@ -21,6 +21,7 @@ from gatepost.model.envelope import Envelope, MessageId, Receipt
 from gatepost.model.priority import Priority
 from gatepost.observe.events import Event, MessageHeld, SpoolTroubled
 from gatepost.spool.body import BodyFolder
+from gatepost.spool.change import Change
 from gatepost.spool.changes import Changes
 from gatepost.spool.content import SqliteContent
 from gatepost.spool.fates import Fates
@@ -42,7 +43,7 @@ from gatepost.spool.spool import Draft, Entry, Settlement
 from gatepost.spool.threads import Threads
 from gatepost.spool.transition import kept, new_entry
 from gatepost.spool.trouble import spool_error
-from gatepost.spool.writer import Change, Writer
+from gatepost.spool.writer import Writer
 
 __all__ = ["SqliteSpool"]
 
@@ -126,8 +127,9 @@ class SqliteSpool:
             undo.callback(self._reader.close)
             self._fates.count = self._reader.count()
             self._in_flight = InFlight(path)
+            undo.callback(self._in_flight.close)
+            self._writer = Writer(connection, lambda: connect(path), self._fates.tell)
             undo.pop_all()
-        self._writer = Writer(connection, lambda: connect(path), self._fates.tell)
         self._gathering = Gathering(self._writer.submit)
 
     # Accept.

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from gatepost.model.envelope import Envelope, MessageId, Receipt
+from gatepost.spool.change import Change
 from gatepost.spool.lane import ORDINARY_LANE
 from gatepost.spool.row import encode_progress, fresh_progress, row_of
 from gatepost.spool.spool import Draft, Entry, Settlement, Status
-from gatepost.spool.writer import Change
 
 __all__ = ["altered", "kept", "new_entry", "receipts", "removed", "rewritten", "settled"]
 

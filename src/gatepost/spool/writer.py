@@ -6,32 +6,19 @@ it after the commit, one wake-up of the loop for all of a batch.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import enum
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from gatepost.errors import SpoolUnavailable
-from gatepost.model.envelope import MessageId
-from gatepost.spool.row import WRITTEN, Row
-from gatepost.spool.spool import Entry
+from gatepost.spool.batch import Batch, prepare
+from gatepost.spool.change import Change, Fate
 from gatepost.spool.trouble import spool_error
 
-__all__ = ["Alteration", "Change", "Fate", "Rewrite", "Update", "Writer"]
-
-Update = tuple[float, float, int, str, MessageId]
-"""New due, stalled, attempts and progress of a message, and its name."""
-
-Alteration = tuple[bool | None, float | None, bool | None, MessageId]
-"""Whether a message is held, when it is due, once more whether it is held, and its name; None changes nothing."""
-
-Rewrite = tuple[float, str, str, MessageId]
-"""New due, envelope and progress of a message, and its name."""
+__all__ = ["Writer"]
 
 # One transaction holds so many changes at most, more or less: what waits longer is not told late.
 _BATCH_LIMIT: Final = 512
@@ -42,84 +29,6 @@ _QUIET: Final = 1.0
 # Free pages are given back to the file system, some at a time, when they are more than these.
 _FREE_PAGES: Final = 4096
 _VACUUM_PAGES: Final = 1024
-
-
-class Fate(enum.Enum):
-    """What became of a change."""
-
-    WAITS = "waits"
-    WRITTEN = "written"
-    DROPPED = "dropped"  # its caller went away before the writer took it
-    FAILED = "failed"  # it was rolled back
-    DOUBTFUL = "doubtful"  # the commit itself failed: after a crash, before the next commit, it might still appear
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class Change:
-    """What one caller wants written, whole or not at all.
-
-    Args:
-        future: who waits for it.
-        entries: messages that are new, each with the length of its body's file, if it has one.
-        messages: their rows.
-        contents: their names and what the database keeps of their contents.
-        updates: new states of messages.
-        alterations: what an operator changed.
-        rewrites: envelopes that an operator changed.
-        removed: messages that are finished.
-        body: the body file that `messages` names, if any.
-        finished_body: the body file of `removed`, if any.
-        can_drop: whether it need not be written when nobody waits for it any more.
-        changed: messages that were there before and are not as they were.
-    """
-
-    future: asyncio.Future[None]
-    entries: tuple[tuple[Entry, int | None], ...] = ()
-    messages: tuple[Row, ...] = ()
-    contents: tuple[tuple[MessageId, bytes | bytearray], ...] = ()
-    updates: tuple[Update, ...] = ()
-    alterations: tuple[Alteration, ...] = ()
-    rewrites: tuple[Rewrite, ...] = ()
-    removed: tuple[MessageId, ...] = ()
-    body: MessageId | None = None
-    finished_body: MessageId | None = None
-    can_drop: bool = False
-    changed: tuple[MessageId, ...] = ()
-    fate: Fate = Fate.WAITS
-    error: SpoolUnavailable | None = None
-
-    def fail(self, error: SpoolUnavailable, fate: Fate = Fate.FAILED) -> None:
-        """Note why it was not written."""
-        self.fate = fate
-        self.error = error
-
-
-class _Many:
-    """A statement for many rows at once: one step of SQLite, so the lock of the interpreter changes hands once."""
-
-    _LIMIT: Final = 64
-
-    def __init__(self, start: str, row: str, end: str = "") -> None:
-        self._texts = [f"{start}{','.join([row] * size)}{end}" for size in range(self._LIMIT + 1)]
-
-    def run(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
-        """Run it for all *rows*."""
-        for start in range(0, len(rows), self._LIMIT):
-            part = rows[start : start + self._LIMIT]
-            connection.execute(self._texts[len(part)], [value for row in part for value in row])
-
-
-_INSERT_MESSAGES = _Many(f"INSERT INTO message ({WRITTEN}) VALUES ", "(?,?,?,?,?,?,?,?,?,?)")  # noqa: S608
-_INSERT_CONTENTS = _Many("INSERT INTO content VALUES ", "(?,?)")
-_DELETE_MESSAGES = _Many("DELETE FROM message WHERE id IN (", "?", ")")
-_DELETE_CONTENTS = _Many("DELETE FROM content WHERE id IN (", "?", ")")
-_UPDATE = "UPDATE message SET due = ?, stalled = ?, attempts = ?, progress = ?, crashes = 0 WHERE id = ?"
-_ALTER = """
-    UPDATE message
-    SET held = coalesce(?, held), due = coalesce(?, due), crashes = CASE ? WHEN 0 THEN 0 ELSE crashes END
-    WHERE id = ?
-"""
-_REWRITE = "UPDATE message SET due = ?, envelope = ?, progress = ?, crashes = 0 WHERE id = ?"
 
 
 class Writer:
@@ -137,7 +46,7 @@ class Writer:
         connect: Callable[[], sqlite3.Connection],
         tell: Callable[[Sequence[Change]], None],
     ) -> None:
-        self._connection: sqlite3.Connection | None = connection
+        self._connection: sqlite3.Connection | None = _prepared(connection)
         self._connect = connect
         self._tell = tell
         self._queue: queue.SimpleQueue[list[Change] | None] = queue.SimpleQueue()
@@ -232,12 +141,17 @@ class Writer:
         fate = Fate.FAILED
         try:
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = _prepared(self._connect())
             connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            _apply(connection, changes)
-            fate = Fate.DOUBTFUL
-            connection.execute("COMMIT")
+            batch = Batch(changes)
+            if batch.is_one_statement:
+                fate = Fate.DOUBTFUL
+                batch.apply(connection)
+            else:
+                connection.execute("BEGIN IMMEDIATE")
+                batch.apply(connection)
+                fate = Fate.DOUBTFUL
+                connection.execute("COMMIT")
         except (sqlite3.Error, OSError, ValueError, OverflowError, SpoolUnavailable) as error:
             reason = spool_error(error)
             self._roll_back()
@@ -300,19 +214,10 @@ def _is_new_mail(change: Change) -> bool:
     return not change.changed
 
 
-def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
-    removed = [(name,) for change in changes for name in change.removed]
-    if removed:
-        _DELETE_MESSAGES.run(connection, removed)
-        _DELETE_CONTENTS.run(connection, removed)
-    for change in changes:
-        for update in change.updates:
-            connection.execute(_UPDATE, update)
-        for alteration in change.alterations:
-            connection.execute(_ALTER, alteration)
-        for rewrite in change.rewrites:
-            connection.execute(_REWRITE, rewrite)
-    messages = [row for change in changes for row in change.messages]
-    if messages:
-        _INSERT_MESSAGES.run(connection, messages)
-        _INSERT_CONTENTS.run(connection, [row for change in changes for row in change.contents])
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from gatepost.spool.change import Change
 from gatepost.spool.gathering import Gathering
-from gatepost.spool.writer import Change
 from stopwatch import Stopwatch
 
 
