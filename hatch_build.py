@@ -57,7 +57,10 @@ def _compile(source: Path, modules: list[str], made: Path) -> str:
     shutil.copytree(source, written_out, ignore=shutil.ignore_patterns("__pycache__"))
     for each in modules:
         path = written_out / each
-        path.write_text(_with_constructors(path.read_text(encoding="utf-8"), source), encoding="utf-8")
+        try:
+            path.write_text(_with_constructors(path.read_text(encoding="utf-8"), source), encoding="utf-8")
+        except ValueError as error:
+            return f"{each}: {error}"
     done = subprocess.run(  # noqa: S603
         [sys.executable, __file__, made, *modules], cwd=written_out, capture_output=True, text=True, check=False
     )
@@ -67,27 +70,36 @@ def _compile(source: Path, modules: list[str], made: Path) -> str:
     return "\n".join(warnings) if done.returncode == 0 else said
 
 
+# What a decorator may ask for; `__init__` is the same with it and without.
+_OPTIONS = {"frozen", "slots", "eq", "order", "repr", "unsafe_hash"}
+_FIELD_OPTIONS = {"default", "default_factory", "init", "repr", "compare", "hash"}
+
+
 def _with_constructors(text: str, source: Path) -> str:
     """Return a module in which data classes have their `__init__` written out, in place of their docstring.
 
     `dataclass` would make one at run time, which is interpreted: half of what Python interprets for a message.  No line
     changes its number.
+
+    Raises:
+        ValueError: something would not be as the source says.
     """
-    lines = text.splitlines()
+    lines = text.split("\n")
     classes = _classes(text, source)
     for node in [each for each in ast.parse(text).body if isinstance(each, ast.ClassDef)]:
         if node.keywords:
-            raise SystemExit(
+            raise ValueError(
                 f"class {node.name}: mypyc leaves out {', '.join(str(each.arg) for each in node.keywords)}="
             )
-        if _is_data(node):
+        # Where there is no docstring to take the place of, it stays as it is, and costs more.
+        if _decorator(node) is not None and not _makes_itself(node) and ast.get_docstring(node) is not None:
             docstring = node.body[0]
             assert docstring.end_lineno is not None
             lines[docstring.lineno - 1 : docstring.end_lineno] = [
                 f"{' ' * docstring.col_offset}{_constructor(node, classes)}",
                 *[""] * (docstring.end_lineno - docstring.lineno),
             ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _classes(text: str, source: Path) -> dict[str, ast.ClassDef]:
@@ -105,48 +117,71 @@ def _classes(text: str, source: Path) -> dict[str, ast.ClassDef]:
     return found
 
 
-def _is_data(node: ast.ClassDef) -> bool:
-    """Tell whether it is a data class without a constructor of its own, and with a docstring to take the place of."""
-    decorators = {
-        each.func.id for each in node.decorator_list if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)
-    }
+def _decorator(node: ast.ClassDef) -> ast.Call | None:
+    """Return what makes it a data class, if anything does."""
+    for each in node.decorator_list:
+        call = each if isinstance(each, ast.Call) else ast.Call(each, [], [])
+        if isinstance(call.func, ast.Name) and call.func.id in {"dataclass", "value"}:
+            return call
+    return None
+
+
+def _makes_itself(node: ast.ClassDef) -> bool:
     methods = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
-    return (
-        bool(decorators & {"dataclass", "value"})
-        and not methods & {"__init__", "__post_init__"}
-        and ast.get_docstring(node) is not None
-    )
+    return bool(methods & {"__init__", "__post_init__"})
 
 
 def _constructor(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> str:
+    decorator = _decorator(node)
+    assert decorator is not None
+    asked = {each.arg: ast.unparse(each.value) for each in decorator.keywords}
+    _refuse_other(node, asked.keys() - _OPTIONS)
     parameters, body = [], []
     for each in _fields(node, classes):
         name, kind, given = ast.unparse(each.target), ast.unparse(each.annotation), each.value
         options = {}
+        default = None if given is None else ast.unparse(given)
         if isinstance(given, ast.Call) and ast.unparse(given.func) == "field":
             options = {each.arg: ast.unparse(each.value) for each in given.keywords}
             default = options.get("default")
-        else:
-            default = None if given is None else ast.unparse(given)
+        _refuse_other(node, options.keys() - _FIELD_OPTIONS)
         made = f"{options['default_factory']}()" if "default_factory" in options else default
         if options.get("init") == "False":
             if made is not None:
                 body.append(f"self.{name} = {made}")
         elif "default_factory" in options:
+            if "None" in kind or "Optional" in kind or "Any" in kind:
+                raise ValueError(f"class {node.name}: {name} may be None, which stands for a new one")
             parameters.append(f"{name}: {kind} | None = None")
             body.append(f"self.{name} = {made} if {name} is None else {name}")
         else:
             parameters.append(f"{name}: {kind}" + ("" if default is None else f" = {default}"))
             body.append(f"self.{name} = {name}")
     # mypy knows no such constructor of what is frozen.
-    remark = "  # type: ignore[misc]" if any("frozen=True" in ast.unparse(each) for each in node.decorator_list) else ""
+    remark = "  # type: ignore[misc]" if asked.get("frozen") == "True" else ""
     return f"def __init__(self, {', '.join(parameters)}) -> None: {'; '.join(body) or 'pass'}{remark}"
 
 
+def _refuse_other(node: ast.ClassDef, options: set[str | None]) -> None:
+    if options:
+        raise ValueError(f"class {node.name}: {', '.join(map(str, options))}= is not written out")
+
+
 def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[ast.AnnAssign]:
-    inherited = [field for base in node.bases for field in _fields(classes[ast.unparse(base)], classes)]
+    """Return the fields, those that are inherited first."""
+    inherited: list[ast.AnnAssign] = []
+    for base in [ast.unparse(each) for each in node.bases]:
+        if base not in classes or len(node.bases) > 1 or _makes_itself(classes[base]):
+            raise ValueError(f"class {node.name}: {base} is not a class whose fields are known")
+        inherited += _fields(classes[base], classes)
+    if _decorator(node) is None:
+        return inherited
     own = [each for each in node.body if isinstance(each, ast.AnnAssign)]
-    return inherited + [each for each in own if not ast.unparse(each.annotation).startswith("ClassVar")]
+    own = [each for each in own if not ast.unparse(each.annotation).startswith("ClassVar")]
+    again = {ast.unparse(each.target) for each in inherited} & {ast.unparse(each.target) for each in own}
+    if again:
+        raise ValueError(f"class {node.name}: {', '.join(again)} is a field already")
+    return inherited + own
 
 
 _WEAK_SLOT = re.compile(

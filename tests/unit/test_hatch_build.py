@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
+import inspect
 import sys
 import sysconfig
 import tomllib
@@ -237,7 +240,65 @@ def test_what_was_written_out_makes_the_same_objects(hook: ModuleType, tmp_path:
         data()
 
 
-def test_a_class_that_mypyc_would_change_is_not_let_pass(hook: ModuleType, tmp_path: Path) -> None:
-    text = "import enum\nclass Which(enum.Flag, boundary=enum.STRICT):\n    A = 1\n"
-    with pytest.raises(SystemExit, match=r"class Which.*boundary"):
-        written_out(hook, tmp_path, text)
+HEAD = "from dataclasses import dataclass, field\nimport enum\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("class A(enum.Flag, boundary=enum.STRICT):\n    B = 1\n", "A: mypyc leaves out boundary="),
+        ('@dataclass(kw_only=True)\nclass A:\n    """."""\n    b: int\n', "A: kw_only= is not written out"),
+        ('@dataclass(init=False)\nclass A:\n    """."""\n    b: int\n', "A: init= is not written out"),
+        ('@dataclass\nclass A:\n    """."""\n    b: int = field(kw_only=True)\n', "A: kw_only= is not"),
+        ('@dataclass\nclass A:\n    """."""\n    b: int | None = field(default_factory=int)\n', "A: b may be None"),
+        ('@dataclass\nclass A(Elsewhere):\n    """."""\n    b: int\n', "A: Elsewhere is not a class whose"),
+        (
+            'class B:\n    def __post_init__(self): pass\n@dataclass\nclass A(B):\n    """."""\n    b: int\n',
+            "A: B is not a class whose",
+        ),
+        (
+            'class B: pass\nclass C: pass\n@dataclass\nclass A(B, C):\n    """."""\n    b: int\n',
+            "A: B is not a class whose",
+        ),
+        (
+            '@dataclass\nclass B:\n    """."""\n    b: int\n@dataclass\nclass A(B):\n    """."""\n    b: str\n',
+            "A: b is a field already",
+        ),
+    ],
+)
+def test_what_would_not_be_as_the_source_says_is_not_let_pass(
+    hook: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        written_out(hook, tmp_path, HEAD + text)
+    (tmp_path / "Python.h").touch()
+    (tmp_path / "a.py").write_text(HEAD + text)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(hook.shutil, "which", str)
+    assert hook._compile(tmp_path, ["a.py"], tmp_path / "made").startswith(f"a.py: class {why}")
+
+
+def parameters(of: ast.FunctionDef) -> list[tuple[str, bool]]:
+    """Names, and whether they have defaults."""
+    names, optional = [each.arg for each in of.args.args[1:]], len(of.args.defaults)
+    return [(name, place >= len(names) - optional) for place, name in enumerate(names)]
+
+
+def test_every_constructor_that_is_written_out_takes_what_that_of_dataclass_does(hook: ModuleType) -> None:
+    seen = 0
+    for module in MODULES:
+        text = (ROOT / "src" / module).read_text()
+        made = ast.parse(hook._with_constructors(text, ROOT / "src"))
+        own = {
+            each.name
+            for each in ast.walk(ast.parse(text))
+            if isinstance(each, ast.ClassDef) and "__init__" in ast.unparse(each)
+        }
+        for node in [each for each in made.body if isinstance(each, ast.ClassDef) and each.name not in own]:
+            for constructor in [each for each in node.body if getattr(each, "name", "") == "__init__"]:
+                kind = getattr(importlib.import_module(module.removesuffix(".py").replace("/", ".")), node.name)
+                wanted = inspect.signature(kind).parameters.values()
+                assert isinstance(constructor, ast.FunctionDef)
+                assert parameters(constructor) == [(each.name, each.default is not each.empty) for each in wanted]
+                seen += 1
+    assert seen > 30

@@ -27,6 +27,8 @@ _SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _LIMIT: Final = _SIZES[-1]
 _ROW: Final = f"({', '.join(['?'] * len(_NOTHING_ROW))})"
 _TEXTS: Final = {size: f"INSERT INTO batch VALUES {', '.join([_ROW] * size)}" for size in _SIZES}  # noqa: S608
+# SQLite copies the rows of a statement first: of large contents fewer stand in one.
+_OCTETS_LIMIT: Final = 1 << 20
 _SIZE_FOR: Final = [next(size for size in _SIZES if size >= rows) for rows in range(_LIMIT + 1)]
 
 _UPDATE: Final = "UPDATE message SET due = ?, stalled = ?, attempts = ?, progress = ?, crashes = 0 WHERE id = ?"
@@ -71,18 +73,27 @@ class Batch:
 
     def __init__(self, changes: Sequence[Change]) -> None:
         self._statements: list[tuple[str, Sequence[Any]]] = []
-        self._rows: list[tuple[Any, ...]] = []
+        self._parts: list[list[tuple[Any, ...]]] = []
+        self._octets = 0  # in the last part
         for change in changes:
             for name in change.removed:
-                self._rows.append((_REMOVE, name, *_BLANK))
+                self._add((_REMOVE, name, *_BLANK), 0)
             for row, (_, octets) in zip(change.messages, change.contents, strict=True):
                 file_bytes = row[6]
-                self._rows.append((_KEEP, *row[:6], _NO_FILE if file_bytes is None else file_bytes, *row[7:], octets))
+                shown = _NO_FILE if file_bytes is None else file_bytes
+                self._add((_KEEP, *row[:6], shown, *row[7:], octets), len(octets))
             if change.updates or change.alterations or change.rewrites:
                 self._statements += [(_UPDATE, each) for each in change.updates]
                 self._statements += [(_ALTER, each) for each in change.alterations]
                 self._statements += [(_REWRITE, each) for each in change.rewrites]
-        self.is_one_statement = not self._statements and len(self._rows) <= _LIMIT
+        self.is_one_statement = not self._statements and len(self._parts) <= 1
+
+    def _add(self, row: tuple[Any, ...], octets: int) -> None:
+        if not self._parts or len(self._parts[-1]) == _LIMIT or (octets and self._octets + octets > _OCTETS_LIMIT):
+            self._parts.append([])
+            self._octets = 0
+        self._parts[-1].append(row)
+        self._octets += octets
 
     def apply(self, connection: sqlite3.Connection) -> None:
         """Write it all.
@@ -94,8 +105,7 @@ class Batch:
         """
         for text, values in self._statements:
             connection.execute(text, values)
-        for start in range(0, len(self._rows), _LIMIT):
-            rows = self._rows[start : start + _LIMIT]
+        for rows in self._parts:
             size = _SIZE_FOR[len(rows)]
-            rows += [_NOTHING_ROW] * (size - len(rows))
-            connection.execute(_TEXTS[size], [value for row in rows for value in row])
+            padded = rows + [_NOTHING_ROW] * (size - len(rows))
+            connection.execute(_TEXTS[size], [value for row in padded for value in row])

@@ -152,7 +152,7 @@ class Writer:
                 batch.apply(connection)
                 fate = Fate.DOUBTFUL
                 connection.execute("COMMIT")
-        except (sqlite3.Error, OSError, ValueError, OverflowError, SpoolUnavailable) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError, SpoolUnavailable) as error:
             reason = spool_error(error)
             self._roll_back()
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:

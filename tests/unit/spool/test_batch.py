@@ -80,6 +80,20 @@ def test_more_than_fit_want_a_transaction(database: sqlite3.Connection, future: 
     assert kept(database) == {"m0": b"0"}
 
 
+def test_large_contents_are_not_all_in_one_statement(
+    database: sqlite3.Connection, future: asyncio.Future[None]
+) -> None:
+    large = [
+        Change(future, messages=each.messages, contents=((each.contents[0][0], bytes(60_000)),))
+        for each in (keep(future, number) for number in range(64))
+    ]
+    assert sorted(len(part) for part in Batch(large)._parts) == [13, 17, 17, 17]
+    assert not write(database, large)
+    assert {len(octets) for octets in kept(database).values()} == {60_000}
+    one = Change(future, messages=keep(future, 99).messages, contents=((MessageId("m99"), bytes(2_000_000)),))
+    assert write(database, [one, remove(future, 1)])
+
+
 def test_what_is_kept_and_what_is_removed_go_together(
     database: sqlite3.Connection, future: asyncio.Future[None]
 ) -> None:
