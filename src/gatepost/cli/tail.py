@@ -12,7 +12,7 @@ import click
 from gatepost.cli.node import is_running
 from gatepost.cli.options import config_option
 from gatepost.cli.output import Told, remark
-from gatepost.control.client import Caller
+from gatepost.control.client import Caller, HungUp
 from gatepost.control.protocol import socket_paths
 from gatepost.errors import Unavailable
 
@@ -89,6 +89,9 @@ def _connect(callers: dict[int, Caller], paths: dict[int, Path], request: dict[s
             continue  # it is just starting, or gone; its end was told when it came
         try:
             caller.read(_CONNECT_SECONDS)  # it says that it has begun, or why it does not
+        except HungUp:
+            caller.close()
+            continue  # it was still there to be called, and died before it heard
         except Unavailable as error:
             caller.close()
             raise Told(str(error)) from None

@@ -16,9 +16,13 @@ from typing import Any
 from gatepost.control.protocol import ROW_BYTES, decode, encode, reachable
 from gatepost.errors import Malformed, Unavailable
 
-__all__ = ["Caller", "ask", "ask_all"]
+__all__ = ["Caller", "HungUp", "ask", "ask_all"]
 
 _PIECE = 1 << 16
+
+
+class HungUp(Unavailable):
+    """A worker took the call and said nothing to it: it is just ending, and may come back."""
 
 
 class Caller:
@@ -57,7 +61,8 @@ class Caller:
         """Wait for something to come; return the rows of it, and whether they were the last.
 
         Raises:
-            Unavailable: nothing comes in time, the worker is gone, or it says that it cannot.
+            HungUp: the worker is gone.
+            Unavailable: nothing comes in time, or it says that it cannot.
         """
         self._socket.settimeout(max(timeout, 0.001))
         try:
@@ -74,7 +79,7 @@ class Caller:
                 return rows, True
             rows.append(message.get("row"))
         if not piece:
-            raise Unavailable(f"{self._name} ended before it had answered; see its log")
+            raise HungUp(f"{self._name} ended before it had answered; see its log")
         if len(self._buffer) > ROW_BYTES:
             raise Unavailable(f"{self._name} ({self._path}) sends lines without end: is it gatepost?")
         return rows, False
@@ -87,7 +92,8 @@ class Caller:
 
     def _silent(self, error: OSError) -> Unavailable:
         reason = "nothing came in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        return Unavailable(f"{self._name} does not answer: {self._path}: {reason}")
+        kind = HungUp if isinstance(error, ConnectionError) else Unavailable
+        return kind(f"{self._name} does not answer: {self._path}: {reason}")
 
     def close(self) -> None:
         """Hang up."""
