@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -245,11 +246,17 @@ async def test_thousands_of_commands_in_one_go_leave_the_loop_to_others_and_are_
         client = await log_in(server)
         [session] = server.worker.listeners[0].service.sessions
         written, turns, is_over = [], 0, False
-        write = session.transport.write
 
-        def note(octets: bytes) -> None:
-            written.append(len(octets))
-            write(octets)
+        class Noting:
+            def __init__(self, transport: asyncio.Transport) -> None:
+                self._transport = transport
+
+            def write(self, octets: bytes) -> None:
+                written.append(len(octets))
+                self._transport.write(octets)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._transport, name)
 
         def turn() -> None:
             nonlocal turns
@@ -257,7 +264,7 @@ async def test_thousands_of_commands_in_one_go_leave_the_loop_to_others_and_are_
             if not is_over:
                 asyncio.get_running_loop().call_soon(turn)
 
-        session.transport.write = note
+        session.transport = Noting(session.transport)
         session.data_received(b"NOOP\r\n" * 5_000)
         turn()
         for _ in range(5_000):
