@@ -15,6 +15,7 @@ from failing_disk import Databases, body_files, reopened
 from gatepost.errors import SpoolFull, SpoolUnavailable
 from gatepost.observe.events import Event, SpoolTroubled
 from gatepost.spool import writer
+from gatepost.spool.change import Change, Fate
 from gatepost.spool.spool import Draft, Status
 from gatepost.spool.sqlite import SqliteSpool
 
@@ -81,6 +82,33 @@ async def test_a_body_whose_commit_is_in_doubt_outlives_a_crash(
     (entry,) = again.list()
     assert await read(again, entry.id) == PREFIX + octets(LARGE)
     await again.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "fate"),
+    [
+        ("BEGIN", Fate.FAILED),
+        ("UPDATE", Fate.FAILED),
+        ("INSERT INTO batch", Fate.FAILED),
+        ("COMMIT", Fate.DOUBTFUL),
+    ],
+)
+async def test_of_a_transaction_of_several_statements_only_the_commit_is_in_doubt(
+    spool: SqliteSpool, databases: Databases, statement: str, fate: Fate
+) -> None:
+    receipt = await commit(spool, b"", "ann@example.net", "bob@example.net")
+    change = Change(
+        asyncio.get_running_loop().create_future(),
+        updates=((1.0, 0.0, 1, "", receipt.id),),
+        removed=(receipt.id,),
+        body=receipt.id,
+    )
+    databases.last.failing, databases.last.times = statement, 1
+    spool._writer.submit([change])
+    with pytest.raises(SpoolUnavailable):
+        await change.future
+    assert change.fate is fate
+    assert spool.count() == len(spool.list()) == 1
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "UPDATE", "INSERT INTO batch", "COMMIT"])
