@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gatepost.model.envelope import Transaction
-from gatepost.model.verdict import ACCEPT, Hold, Refuse, Verdict
+from gatepost.model.verdict import ACCEPT, Accept, Hold, Refuse, Verdict
 from gatepost.policy.policy import Policy, Stage
 
 __all__ = ["Chain"]
@@ -29,14 +29,17 @@ class Chain:
 
     async def check(self, stage: Stage, transaction: Transaction) -> Verdict:
         """Ask the policies of *stage*: the first refusal counts, otherwise the first hold, otherwise accept."""
-        verdict: Verdict = ACCEPT
+        accept = ACCEPT
+        verdict: Verdict = accept
         for check in self._checks[stage]:
-            answer = await check(transaction)
-            if answer is ACCEPT:
+            answer = check(transaction)
+            if answer is accept:
                 continue
+            if not isinstance(answer, (Accept, Refuse, Hold)):
+                answer = await answer
             if isinstance(answer, Refuse):
                 return answer
-            if isinstance(answer, Hold) and verdict is ACCEPT:
+            if isinstance(answer, Hold) and verdict is accept:
                 verdict = answer
         return verdict
 

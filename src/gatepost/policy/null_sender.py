@@ -25,7 +25,7 @@ class NullSender:
     def __init__(self, *, allow: bool = False) -> None:
         self._allow = allow
 
-    async def check(self, transaction: Transaction) -> Verdict:
+    def check(self, transaction: Transaction) -> Verdict:
         """Judge the reverse-path, if it is null."""
         if transaction.reverse_path is not None:
             return ACCEPT

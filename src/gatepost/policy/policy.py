@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Awaitable
 from typing import Protocol
 
 from gatepost.model.envelope import Transaction
@@ -24,8 +25,9 @@ class Stage(enum.Enum):
 class Policy(Protocol):
     """One rule.
 
-    One that asks somebody at MAIL or RCPT, and waits for the answer, says so with ``waits = True``.  One that takes
-    something for a message has a method ``undo(transaction)``, which is called when the message could not be kept.
+    `check` is a coroutine function where it asks somebody, else a plain one, which costs less.  One that waits for
+    an answer at MAIL or RCPT says so with ``waits = True``.  One that takes something for a message has a method
+    ``undo(transaction)``, which is called when the message could not be kept.
     """
 
     name: str
@@ -35,6 +37,6 @@ class Policy(Protocol):
         """When it is asked."""
         ...
 
-    async def check(self, transaction: Transaction) -> Verdict:
+    def check(self, transaction: Transaction) -> Verdict | Awaitable[Verdict]:
         """Judge *transaction* as it stands."""
         ...

@@ -54,7 +54,7 @@ class RecipientQuota(_Limits):
     name = "recipient-quota"
     stage: ClassVar[Stage] = Stage.RCPT
 
-    async def check(self, transaction: Transaction) -> Verdict:
+    def check(self, transaction: Transaction) -> Verdict:
         """Judge one more recipient."""
         account = transaction.identity.account
         if not account:

@@ -21,7 +21,7 @@ class AllowedRecipients:
     name = "allowed-recipients"
     stage: ClassVar[Stage] = Stage.RCPT
 
-    async def check(self, transaction: Transaction) -> Verdict:
+    def check(self, transaction: Transaction) -> Verdict:
         """Judge one more recipient."""
         identity, pending = transaction.identity, transaction.pending
         if not identity.only_recipients or pending is None or identity.may_write_to(pending.mailbox):
@@ -43,7 +43,7 @@ class RecipientLimit:
     def __init__(self, recipients: int = _DEFAULT) -> None:
         self._limit = recipients
 
-    async def check(self, transaction: Transaction) -> Verdict:
+    def check(self, transaction: Transaction) -> Verdict:
         """Judge one more recipient."""
         own = transaction.identity.max_recipients
         limit = self._limit if own is None else min(own, self._limit)

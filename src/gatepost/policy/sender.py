@@ -29,7 +29,7 @@ class OwnSender:
     def __init__(self, *, detail_separator: str | None = "+") -> None:
         self._separator = detail_separator
 
-    async def check(self, transaction: Transaction) -> Verdict:
+    def check(self, transaction: Transaction) -> Verdict:
         """Judge the reverse-path."""
         mailbox, identity = transaction.reverse_path, transaction.identity
         # RFC 6409 §6.1: a server may refuse a sender that the login has no right to.
@@ -51,7 +51,7 @@ class HeaderFrom:
     def __init__(self, *, detail_separator: str | None = "+") -> None:
         self._separator = detail_separator
 
-    async def check(self, transaction: Transaction) -> Verdict:
+    def check(self, transaction: Transaction) -> Verdict:
         """Judge every address of From, and the one of Sender."""
         identity = transaction.identity
         shown = [("From", mailbox) for mailbox in transaction.header_from]

@@ -25,7 +25,7 @@ class DeclaredSize:
     def __init__(self, message_bytes: int) -> None:
         self._limit = message_bytes
 
-    async def check(self, transaction: Transaction) -> Verdict:
+    def check(self, transaction: Transaction) -> Verdict:
         """Judge SIZE=."""
         declared = transaction.declared_size
         if declared is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -30,7 +32,7 @@ def transaction(who: Identity, reverse_path: str | None = "tim@example.org", **m
 
 async def asked(policy: Policy, about: Transaction) -> str:
     """Return the reply and the reason, or ``yes``."""
-    verdict = await policy.check(about)
+    verdict = policy.check(about)
     if verdict is ACCEPT:
         return "yes"
     assert isinstance(verdict, Refuse)
@@ -183,9 +185,20 @@ class Fixed:
         self.verdict = verdict
         self.asked = 0
 
-    async def check(self, transaction: Transaction) -> Verdict:
+    def check(self, transaction: Transaction) -> Verdict:
         self.asked += 1
         return self.verdict
+
+
+class Waiting(Fixed):
+    """One that asks somebody first."""
+
+    def check(self, transaction: Transaction) -> Awaitable[Verdict]:  # type: ignore[override]
+        return self._answer(super().check(transaction))
+
+    async def _answer(self, verdict: Verdict) -> Verdict:
+        await asyncio.sleep(0)
+        return verdict
 
 
 NO, NO_TOO = Refuse(Any, "first"), Refuse(Any, "second")  # type: ignore[arg-type]
@@ -210,6 +223,20 @@ async def test_a_no_counts_more_than_a_hold_and_the_first_hold_counts() -> None:
     first, second = Hold("one"), Hold("two")
     assert await Chain([Fixed(first), Fixed(NO)]).check(Stage.MAIL, transaction(OWN)) is NO
     assert await Chain([Fixed(first), Fixed(second), Fixed(ACCEPT)]).check(Stage.MAIL, transaction(OWN)) is first
+
+
+async def test_a_chain_waits_for_those_who_have_to_ask() -> None:
+    first, second = Hold("one"), Hold("two")
+    for kind, other in ((Fixed, Waiting), (Waiting, Fixed), (Waiting, Waiting)):
+        policies = [kind(ACCEPT), other(first), kind(second), other(NO), kind(NO_TOO)]
+        assert await Chain(policies).check(Stage.MAIL, transaction(OWN)) is NO
+        assert [each.asked for each in policies] == [1, 1, 1, 1, 0]
+        assert await Chain(policies[:3]).check(Stage.MAIL, transaction(OWN)) is first
+
+
+async def test_what_is_no_verdict_is_no_yes() -> None:
+    with pytest.raises(TypeError):
+        await Chain([Fixed(None)]).check(Stage.MAIL, transaction(OWN))  # type: ignore[arg-type]
 
 
 async def test_an_empty_chain_says_yes() -> None:

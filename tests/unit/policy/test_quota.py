@@ -39,14 +39,14 @@ def counters(clock: Clock) -> Counters:
 
 async def test_a_recipient_that_is_too_many_is_refused_and_those_before_it_stand(counters: Counters) -> None:
     policy = RecipientQuota(counters, 3, 0)
-    assert [await policy.check(transaction(number)) is ACCEPT for number in range(5)] == [True] * 3 + [False] * 2
+    assert [policy.check(transaction(number)) is ACCEPT for number in range(5)] == [True] * 3 + [False] * 2
 
 
 @pytest.mark.rfc("5321 §4.2.1")
 async def test_the_reply_lets_the_client_try_again_and_tells_no_more(counters: Counters) -> None:
     assert await Quota(counters, 3, 0).check(transaction(3)) is ACCEPT
-    for policy in (RecipientQuota(counters, 3, 0), Quota(counters, 3, 0)):
-        verdict = await policy.check(transaction(1))
+    here, last = RecipientQuota(counters, 3, 0), Quota(counters, 3, 0)
+    for verdict in (here.check(transaction(1)), await last.check(transaction(1))):
         assert isinstance(verdict, Refuse)
         assert str(verdict.reply) == "451 4.7.1 Too many recipients in a day, try again in 25 h"
         assert verdict.reason == "tim may have 3 recipients in a day"
@@ -88,9 +88,7 @@ async def test_a_message_that_could_not_be_kept_costs_nothing(counters: Counters
 
 def test_nobody_has_to_wait_at_rcpt(counters: Counters) -> None:
     assert Chain([RecipientQuota(counters, 1, 1), Quota(counters, 1, 1)]).is_immediate
-    checking = RecipientQuota(counters, 1, 1).check(transaction(0))
-    with pytest.raises(StopIteration):
-        checking.send(None)
+    assert RecipientQuota(counters, 1, 1).check(transaction(0)) is ACCEPT
 
 
 def limited(rate: int, recipients: int = 1, credential: str = "c1") -> Transaction:
