@@ -221,6 +221,9 @@ def main(made: Path, modules: list[str]) -> None:
     mended = [_mend(each) for each in (work / "c").rglob("*.c")]
     if not any(mended):
         raise SystemExit("mypyc has changed: see whether objects still end without their weak references")
+    for extension in extensions:
+        # Modules call one another straight, not by way of a table: less to fetch for each call.
+        extension.extra_compile_args += ["-fvisibility=hidden", "-fno-plt"]
     options = {"build_lib": str(made), "build_temp": str(work / "objects"), "parallel": os.cpu_count()}
     setup(
         name="gatepost",
