@@ -20,7 +20,9 @@ __all__ = ["DirectWriter", "LogWriter"]
 
 _LINES_WAITING = 20_000
 _BATCH_LINES = 1_000
-_PAUSE = 0.01  # between batches: an idle log costs nothing, a busy one a hundred writes a second
+# Between batches: an idle log costs nothing, a busy one some twenty writes a second.  Each takes the interpreter from
+# the loop several times.
+_PAUSE = 0.05
 _PATIENCE = 0.2
 
 
@@ -74,7 +76,7 @@ class LogWriter:
             self._target.follow()
             if self._lines:
                 self._put([self._lines.popleft() for _ in range(min(len(self._lines), _BATCH_LINES))])
-            if not self._is_closing:
+            if len(self._lines) < _BATCH_LINES and not self._is_closing:
                 time.sleep(_PAUSE)
         self._target.close()
 
