@@ -210,10 +210,10 @@ def main(made: Path, modules: list[str]) -> None:
     from setuptools import setup
 
     work = made.with_name(f"{made.name}-work")
-    # Smaller is as fast as any level, and the memory of a worker counts.
+    # The fastest that was measured: "s" takes a tenth more of the CPU and 1 MiB less of a worker's memory, "3" no less.
     extensions = mypycify(
         ["--strict", "--config-file=", f"--cache-dir={work / 'cache'}", *modules],
-        opt_level="s",
+        opt_level="2",
         debug_level="0",
         multi_file=True,
         target_dir=str(work / "c"),
