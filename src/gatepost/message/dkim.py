@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from gatepost.message.headers import Field, parse_header
@@ -69,6 +70,9 @@ SIGNABLE: Final = frozenset(_ORDER)
 """Names of the fields that are signed, in lower case."""
 
 _LINE: Final = 72
+# What headers are like is remembered, up to so many signed fields, and so many kinds of header.
+_USUAL_FIELDS: Final = 40
+_KINDS: Final = 256
 _BLOCK: Final = b"\r\n" * 32_768
 
 
@@ -146,10 +150,14 @@ def canonical_field(raw: bytes) -> bytes:
     """Return the relaxed form of a header field, with its CRLF (RFC 6376 §3.4.2)."""
     name, _, body = raw.partition(b":")
     # RFC 6376 §3.4.2: the name in lower case, the body unfolded, runs of white space as one space, none around it.
-    body = body.replace(b"\r\n", b"").replace(b"\t", b" ")
-    while b"  " in body:
-        body = body.replace(b"  ", b" ")
-    return name.rstrip(b" \t").lower() + b":" + body.strip(b" ") + b"\r\n"
+    if body.find(b"\v") < 0 and body.find(b"\f") < 0:
+        body = b" ".join(body.split())
+    else:  # which are white space to Python, not to DKIM
+        body = body.replace(b"\r\n", b"").replace(b"\t", b" ")
+        while b"  " in body:
+            body = body.replace(b"  ", b" ")
+        body = body.strip(b" ")
+    return name.rstrip(b" \t").lower() + b":" + body + b"\r\n"
 
 
 def signatures(
@@ -168,23 +176,12 @@ def signatures(
         now: seconds since the epoch.
         left_out: names of fields that are not signed, in lower case.
     """
-    found: dict[bytes, list[bytes]] = {}
-    for field in fields:
-        if field.name in SIGNABLE:
-            found.setdefault(field.name, []).append(field.raw)
-    names: list[bytes] = []
-    signed: list[bytes] = []
-    for name in _ORDER:
-        if name in left_out:
-            continue
-        if raws := found.get(name):
-            # RFC 6376 §5.4.2: of several fields of one name the last one is signed first.
-            signed += [canonical_field(raw) for raw in reversed(raws)]
-            names += [name] * (len(raws) if name in _COUNTED else len(raws) + 1)
-        elif name in _MISSED:
-            names.append(name)
+    raws = [field.raw for field in fields if field.name in SIGNABLE]
+    there = tuple([field.name for field in fields if field.name in SIGNABLE])
+    places, listed = _usual_plan(there, left_out) if len(there) <= _USUAL_FIELDS else _plan(there, left_out)
+    signed = [canonical_field(raws[place]) for place in places]
     hashed = hashlib.sha256(b"".join(signed))
-    listed, digest = _folded(names), base64.b64encode(body_hash)
+    digest = base64.b64encode(body_hash)
     made = []
     for key in keys:
         # RFC 6376 §3.5: `i=` is of the domain that signs, which is that of From.
@@ -201,6 +198,28 @@ def signatures(
         lines = [octets[start : start + _LINE] for start in range(0, len(octets), _LINE)]
         made.append(unsigned + b"\r\n\t".join(lines) + b"\r\n")
     return b"".join(made)
+
+
+def _plan(there: tuple[bytes, ...], left_out: frozenset[bytes]) -> tuple[tuple[int, ...], bytes]:
+    """Return the places of the fields to sign among those that are *there*, in their order, and what `h=` holds."""
+    found: dict[bytes, list[int]] = {}
+    for place, name in enumerate(there):
+        found.setdefault(name, []).append(place)
+    names: list[bytes] = []
+    signed: list[int] = []
+    for name in _ORDER:
+        if name in left_out:
+            continue
+        if places := found.get(name):
+            # RFC 6376 §5.4.2: of several fields of one name the last one is signed first.
+            signed += reversed(places)
+            names += [name] * (len(places) if name in _COUNTED else len(places) + 1)
+        elif name in _MISSED:
+            names.append(name)
+    return tuple(signed), _folded(names)
+
+
+_usual_plan: Final = lru_cache(maxsize=_KINDS)(_plan)
 
 
 def _folded(names: Sequence[bytes]) -> bytes:

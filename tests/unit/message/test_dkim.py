@@ -54,6 +54,8 @@ def test_the_fields_of_the_rfc_have_its_relaxed_form() -> None:
     # RFC 6376 §3.4.5
     assert canonical_field(b"A: X\r\n") == b"a:X\r\n"
     assert canonical_field(b"B : Y\t\r\n\tZ  \r\n") == b"b:Y Z\r\n"
+    # RFC 6376 §2.8: white space is spaces and tabs, no more.
+    assert canonical_field(b"A: \x0b a\t \x0cb \x0c \r\n") == b"a:\x0b a \x0cb \x0c\r\n"
 
 
 @pytest.mark.rfc("6376 §3.4.4")
@@ -101,7 +103,9 @@ def test_a_body_hashes_as_dkimpy_has_it_wherever_it_is_cut(body: bytes, cuts: li
 
 @given(
     st.sampled_from([b"Subject", b"SUBJECT", b"X-y"]),
-    st.lists(st.sampled_from([b"a", b"\xfc", b":", b" ", b"\t", b"  ", b"\r\n ", b"\r\n\t", b"a\x0bb"])).map(b"".join),
+    st.lists(st.sampled_from([b"a", b"\xfc", b":", b" ", b"\t", b"  ", b"\r\n ", b"\r\n\t", b"a\x0bb", b"a\x0cb"])).map(
+        b"".join
+    ),
 )
 @settings(max_examples=300, deadline=None)
 def test_a_field_is_as_dkimpy_has_it(name: bytes, value: bytes) -> None:
@@ -200,6 +204,17 @@ def test_of_fields_of_one_name_the_last_is_signed_first() -> None:
     assert verified(b"Resent-From: c@example.org\r\n" + message) == [True, True]
     swapped = message.replace(b"Resent-From: a@", b"Resent-From: c@").replace(b"Resent-From: b@", b"Resent-From: a@")
     assert verified(swapped) == [False, False]
+
+
+@pytest.mark.parametrize("count", [0, 1, 39, 40, 41, 60])
+def test_many_fields_are_signed_like_few(count: int) -> None:
+    section, body = MESSAGES["plain"]
+    more = b"".join([b"Resent-Date: %d\r\n" % number for number in range(count)])
+    message = sign(more + section, body_hash(body), KEYS, 1_700_000_000.0) + body
+    assert names_of(message).count("resent-date") == count
+    assert verified(message) == [True, True]
+    changed = [b"Resent-Date: %d\r\n" % number for number in (0, count // 2, count - 1) if count]
+    assert all(verified(message.replace(each, b"Resent-Date: x\r\n")) == [False, False] for each in changed)
 
 
 @pytest.mark.parametrize("change", [b"hellO\r\n", b"hello\r\nmore\r\n", b"hel lo\r\n", b""])
