@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from gatepost.message.headers import Field, parse_header
+from gatepost.message.headers import Field, Header, parse_header
 from gatepost.model.value import value
 
 __all__ = ["SIGNABLE", "BodyHash", "SigningKey", "canonical_field", "sign", "signatures", "without_signatures"]
@@ -235,18 +235,19 @@ def _folded(names: Sequence[bytes]) -> bytes:
 
 
 def sign(
-    section: bytes,
+    header: Header,
     body_hash: bytes,
     keys: Sequence[SigningKey],
     now: float,
     left_out: frozenset[bytes] = frozenset(),
 ) -> bytes:
     """Return a header section with `signatures`: under our own Received if that stands on top, else on top."""
-    fields = parse_header(section).fields
-    made = signatures(fields, body_hash, keys, now, left_out)
+    raws = [field.raw for field in header.fields]
+    made = signatures(header.fields, body_hash, keys, now, left_out)
     # RFC 6376 §5.6: above any other signature.
-    end = len(fields[0].raw) if fields and fields[0].name == b"received" else 0
-    return section[:end] + made + section[end:]
+    raws.insert(1 if raws and header.fields[0].name == b"received" else 0, made)
+    raws.append(b"\r\n")
+    return b"".join(raws)
 
 
 def without_signatures(section: bytes, count: int) -> bytes:

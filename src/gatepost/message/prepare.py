@@ -68,10 +68,12 @@ class Prepared:
     """A header section ready for the spool.
 
     Args:
+        header: its fields.
         prefix: the whole of it, with its empty line.
         message_id: the Message-ID in it, with its angle brackets.
     """
 
+    header: Header
     prefix: bytes
     message_id: str
 
@@ -156,11 +158,12 @@ def _shown(name: bytes) -> str:
 def prepare(examined: Examined, stamp: Stamp) -> Prepared:
     """Write the header section that goes out."""
     message_id = examined.message_id
-    removed, added = _REMOVED, b""
+    removed = _REMOVED
+    added: list[Field] = []
     # RFC 6409 §8.2: a Date that is missing or no date is set to now.
     if not examined.has_date:
         removed |= {b"date"}
-        added = b"Date: " + format_date(stamp.now).encode() + b"\r\n"
+        added.append(Field(b"date", f"Date: {format_date(stamp.now)}\r\n".encode()))
     # RFC 6409 §8.3: the same for Message-ID.  Its domain is the author's, or ours where that names no domain.
     if message_id is None:
         removed |= {b"message-id"}
@@ -168,7 +171,7 @@ def prepare(examined: Examined, stamp: Stamp) -> Prepared:
         if not is_qualified(domain) or domain.startswith("["):
             domain = stamp.hostname
         message_id = f"<{stamp.unique}@{domain}>"
-        added += f"Message-ID: {message_id}\r\n".encode()
-    fields = examined.header.fields
-    kept = b"".join([field.raw for field in fields if field.name not in removed])
-    return Prepared(received(stamp) + kept + added + b"\r\n", message_id)
+        added.append(Field(b"message-id", f"Message-ID: {message_id}\r\n".encode()))
+    kept = [field for field in examined.header.fields if field.name not in removed]
+    header = Header((Field(b"received", received(stamp)), *kept, *added))
+    return Prepared(header, bytes(header), message_id)

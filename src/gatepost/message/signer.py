@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from gatepost.message.dkim import BodyHash, SigningKey, sign, without_signatures
-from gatepost.message.headers import parse_header
+from gatepost.message.headers import Header, parse_header
 from gatepost.message.originator import parse_originator
 from gatepost.model.address import Mailbox
 from gatepost.model.clock import Clock
@@ -83,23 +83,23 @@ class Signer:
                 return "waiting"
         return "no key"
 
-    def sign(self, section: bytes, body_hash: bytes, keys: Sequence[SigningKey]) -> bytes:
-        """Return a header section with a signature by each of *keys*."""
-        return sign(section, body_hash, keys, self._clock.now(), self._left_out)
+    def sign(self, header: Header, body_hash: bytes, keys: Sequence[SigningKey]) -> bytes:
+        """Return *header* as a section with a signature by each of *keys*."""
+        return sign(header, body_hash, keys, self._clock.now(), self._left_out)
 
     def sign_whole(self, content: bytes) -> tuple[bytes, int]:
         """Return a whole message signed for its From, and how many signatures it has got."""
         if not self.keys:
             return content, 0
         end = content.find(b"\r\n\r\n") + 4
-        section = content[:end]
-        authors = [author for each in parse_header(section).find(b"from") for author in parse_originator(each)]
+        header = parse_header(content[:end])
+        authors = [author for each in header.find(b"from") for author in parse_originator(each)]
         keys = self.choose(authors)
         if not keys:
             return content, 0
         body = BodyHash()
         body.update(content[end:])
-        return self.sign(section, body.digest(), keys) + content[end:], len(keys)
+        return self.sign(header, body.digest(), keys) + content[end:], len(keys)
 
     @staticmethod
     def unsigned(content: bytes, count: int) -> bytes:

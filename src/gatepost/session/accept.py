@@ -86,7 +86,7 @@ async def _keep(
     )
     prefix, signatures, dkim = prepared.prefix, 0, "off"
     if reader.signing is not None:
-        prefix, signatures = reader.signing.sign(prefix, examined)
+        prefix, signatures = reader.signing.sign(prepared, examined)
         dkim = "signed" if signatures else reader.signing.why_not(examined)
     # RFC 6531 §3.2: the next hop needs SMTPUTF8 only if an address or the header really is UTF-8.  Octets beyond ASCII
     # in the header of a client that did not ask for SMTPUTF8 are of the old kind, and go on as 8BITMIME, as they came.

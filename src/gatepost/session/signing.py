@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from gatepost.errors import Malformed
 from gatepost.message.dkim import BodyHash, SigningKey
-from gatepost.message.prepare import Examined, examine
+from gatepost.message.prepare import Examined, Prepared, examine
 from gatepost.message.signer import Signer
 
 __all__ = ["Signing", "signing_of"]
@@ -50,13 +50,15 @@ class Signing:
         self._write(piece)
         self._body.update(piece)
 
-    def sign(self, section: bytes, examined: Examined) -> tuple[bytes, int]:
+    def sign(self, prepared: Prepared, examined: Examined) -> tuple[bytes, int]:
         """Return the header section as it goes out, signed, and how many signatures it has got."""
         keys = self._keys
         if keys is None:
             # It has no body, not even the empty line before one.
             keys = self._signer.choose(examined.from_addresses)
-        return (self._signer.sign(section, self._body.digest(), keys), len(keys)) if keys else (section, 0)
+        return (
+            (self._signer.sign(prepared.header, self._body.digest(), keys), len(keys)) if keys else (prepared.prefix, 0)
+        )
 
     def why_not(self, examined: Examined) -> str:
         """Say why it gets no signature, in one word or two."""
