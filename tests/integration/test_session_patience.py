@@ -96,7 +96,7 @@ async def test_a_transaction_may_come_to_its_end_and_the_session_ends_then(start
 
 
 async def test_a_message_that_never_ends_is_cut_off_and_not_kept(start):
-    async with start(limits={"session_deadline": "8s"}) as server:
+    async with start(limits={"session_deadline": "4s"}) as server:
         client = await log_in(server)
         await client.open_data()
         last = await said_at_the_end(client, line=b"X: y\r\n", pause=0.05)
